@@ -1,0 +1,1 @@
+"""The operator: what steelyard decides, and how it meets the cluster."""

@@ -1,0 +1,1 @@
+"""The contract with users: the ModelDeployment resource, its schema and its conversion."""

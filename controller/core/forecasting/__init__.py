@@ -1,0 +1,1 @@
+"""The load one cold start ahead, as calibrated quantiles."""

@@ -1,0 +1,1 @@
+"""Rules that keep a recommendation safe, one per module."""

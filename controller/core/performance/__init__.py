@@ -1,0 +1,1 @@
+"""How much load a fleet carries within its SLO."""

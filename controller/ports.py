@@ -1,0 +1,78 @@
+"""The seams to the outside world, as Protocols, and the errors that may cross them.
+
+Every port is ``async`` because a real one waits for the network. The simulated ones never
+suspend, so a simulation steps the coroutines by hand and needs no event loop.
+"""
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from controller.core.domain.decision import Decision
+from controller.core.domain.observation import Observation, PastTraffic
+from controller.core.domain.policy import Policy
+
+HistoryT = TypeVar("HistoryT")
+
+
+class PortError(Exception):
+    """Something outside failed; the next cycle is the retry."""
+
+
+class MetricsUnavailable(PortError):  # noqa: N818 - named after what happened, as users read it
+    """No observation could be made at all."""
+
+
+class Conflict(PortError):  # noqa: N818 - named after what happened, as users read it
+    """The target changed since it was read."""
+
+
+class TargetNotFound(PortError):  # noqa: N818 - named after what happened, as users read it
+    """A variant's workload does not exist."""
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        ...
+
+
+class Observer(Protocol):
+    """Reads metrics and workloads of many objects with a constant number of queries."""
+
+    async def observe(self, policies: Sequence[Policy], now: float) -> Sequence[Observation]:
+        """Return one observation per policy, in their order; raises ``PortError``."""
+        ...
+
+
+class Actuator(Protocol):
+    """Carries a decision out: replicas through the scale subresource, and route weights."""
+
+    async def actuate(self, policy: Policy, decision: Decision, now: float) -> None:
+        """Bring the targets to the decision, writing only what differs; raises ``PortError``."""
+        ...
+
+
+class Reporter(Protocol):
+    """Tells users what was seen and decided."""
+
+    async def report(
+        self, policy: Policy, observation: Observation, decision: Decision, now: float
+    ) -> None:
+        """Publish status, conditions and telemetry; raises ``PortError``."""
+        ...
+
+
+class Planner(Protocol, Generic[HistoryT]):
+    """A scaling policy: ours, or a peer's. Pure: the same arguments give the same answer."""
+
+    def initial(self, policy: Policy, past: PastTraffic | None) -> HistoryT:
+        """History of an object never seen before, seeded with what the metrics store remembers."""
+        ...
+
+    def plan(
+        self, policy: Policy, observation: Observation, history: HistoryT, now: float
+    ) -> tuple[Decision, HistoryT]:
+        """Decide, and return the history for the next decision."""
+        ...

@@ -1,0 +1,1 @@
+"""The data plane: replicas as continuous-batching servers, request by request."""

@@ -1,0 +1,1 @@
+"""Other autoscalers, re-implemented from their published laws, behind the planner protocol."""

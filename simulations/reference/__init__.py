@@ -1,0 +1,1 @@
+"""The clairvoyant reference plan and the proved lower bound."""

@@ -1,0 +1,1 @@
+"""Traffic: readers of published formats, scaling, slicing and a generator."""

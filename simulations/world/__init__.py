@@ -1,0 +1,1 @@
+"""The simulated cluster around the engine: replicas, metrics, faults, clock."""
