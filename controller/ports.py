@@ -46,6 +46,14 @@ class Observer(Protocol):
         ...
 
 
+class TrafficArchive(Protocol):
+    """What the metrics store remembers from before the first observation."""
+
+    async def past(self, policy: Policy, now: float) -> PastTraffic | None:
+        """Return traffic before ``now``, or None when nothing is kept; raises ``PortError``."""
+        ...
+
+
 class Actuator(Protocol):
     """Carries a decision out: replicas through the scale subresource, and route weights."""
 

@@ -120,6 +120,8 @@ class Schedule:
     """A floor and a ceiling for one variant inside recurring windows.
 
     ``cron`` gives the starts in ``time_zone``; each window lasts ``duration_seconds``.
+    ``windows`` are the occurrences around now, as (from, to) in Unix seconds, expanded at the edge
+    where the calendar is known.
     """
 
     variant: str
@@ -128,6 +130,11 @@ class Schedule:
     duration_seconds: float
     min_replicas: int | None = None
     max_replicas: int | None = None
+    windows: tuple[tuple[float, float], ...] = ()
+
+    def open_at(self, now: float) -> bool:
+        """Whether ``now`` lies in one of the windows."""
+        return any(start <= now < end for start, end in self.windows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

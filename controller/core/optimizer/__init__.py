@@ -1,0 +1,1 @@
+"""The allocation that costs least at the budgets' prices."""

@@ -1,0 +1,90 @@
+"""Dual pacing: the prices of a missed and of a degraded request, moved by the observed burn.
+
+Spending an error budget evenly over its window is a constraint; its multiplier is a price. The
+ledger keeps what was allowed and what was spent, both forgotten exponentially over the window, and
+the price is the base price times ``exp(gain * overspend)``, with overspend in units of what one
+pacing period allows. This is the exponentiated dual step of online allocation under a budget
+(Balseiro, Lu, Mirrokni: Dual mirror descent for online allocation problems, 2020), written as
+a function of the running balance so that a restart or a gap cannot make it drift.
+"""
+
+from dataclasses import dataclass
+from math import exp
+
+from controller.core.domain.observation import Missing, OutcomesReading
+from controller.core.domain.policy import Policy
+from controller.core.domain.variant import Role
+
+#: Cost of the whole planned miss budget, in units of the cost of all requests served.
+BUDGET_WORTH = 0.35
+#: How far the price may be driven from its base, as a factor either way.
+PRICE_RANGE = 12.0
+#: Seconds of planned misses that, overspent, multiply the price by e.
+PACING_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """What was spent of the two budgets, in requests, forgotten over the SLO window."""
+
+    at_seconds: float | None = None
+    ended: float = 0.0
+    missed: float = 0.0
+    degraded: float = 0.0
+
+    def record(self, outcomes: OutcomesReading, window_seconds: float) -> "Ledger":
+        """Book outcomes; missing ones book nothing."""
+        if isinstance(outcomes, Missing):
+            return self
+        elapsed = outcomes.to_seconds - (self.at_seconds or outcomes.from_seconds)
+        kept = exp(-max(elapsed, 0.0) / window_seconds)
+        # One request can miss both objectives; the budget takes the larger possible count.
+        missed = min(outcomes.failed + outcomes.bad_ttft + outcomes.bad_tpot, outcomes.ended)
+        return Ledger(
+            at_seconds=outcomes.to_seconds,
+            ended=self.ended * kept + outcomes.ended,
+            missed=self.missed * kept + missed,
+            degraded=self.degraded * kept + outcomes.degraded,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Price of one missed and of one degraded request, and the degraded share still allowed."""
+
+    miss: float
+    degraded: float
+    degraded_share_allowed: float
+
+
+def _factor(spent: float, allowed: float, allowed_per_period: float) -> float:
+    """Price factor for a balance of ``spent - allowed`` requests."""
+    if allowed_per_period <= 0.0:
+        return 1.0
+    exponent = (spent - allowed) / allowed_per_period
+    return min(max(exp(min(max(exponent, -20.0), 20.0)), 1.0 / PRICE_RANGE), PRICE_RANGE)
+
+
+def prices(
+    policy: Policy, ledger: Ledger, cost_per_request: float, requests_per_second: float
+) -> Prices:
+    """Prices for this tick.
+
+    ``cost_per_request`` is the cost of serving one request on a fully used Primary replica.
+    """
+    planned = max(policy.slo.planned_miss_share, 1e-6)
+    per_period = requests_per_second * PACING_SECONDS
+    miss = BUDGET_WORTH * cost_per_request / planned
+    miss *= _factor(ledger.missed, planned * ledger.ended, planned * per_period)
+    budget = policy.quality.max_degraded_share
+    has_fallback = bool(policy.indices(Role.FALLBACK))
+    if not has_fallback or budget <= 0.0:
+        return Prices(miss=miss, degraded=miss, degraded_share_allowed=0.0)
+    degraded = (
+        0.1 * cost_per_request * _factor(ledger.degraded, budget * ledger.ended, budget * per_period)
+    )
+    balance = (budget * ledger.ended - ledger.degraded) / max(per_period, 1e-9)
+    allowed = min(max(budget + balance, 0.0), 1.0)
+    return Prices(
+        miss=miss, degraded=min(degraded, miss), degraded_share_allowed=allowed
+    )

@@ -1,0 +1,147 @@
+"""What Prometheus would show: counters and histograms scraped at intervals, seen late, with gaps.
+
+A policy never sees the engine. It sees differences of scraped counters, histograms at their
+bucket edges, and gauges of the last scrape that can be queried.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.domain.observation import (
+    GaugeReading,
+    Measured,
+    Missing,
+    MissingReason,
+    Outcomes,
+    OutcomesReading,
+    Traffic,
+    TrafficReading,
+)
+from controller.core.domain.policy import Policy
+from controller.core.domain.variant import Role
+from simulations.engine.fleet import Fleet, Totals
+from simulations.world.conditions import Conditions, FaultKind
+
+#: A sample older than this many scrape intervals is stale (Prometheus' own look-back is 300 s).
+STALE_AFTER_INTERVALS = 4.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scrape:
+    """Counters and gauges of all pools at ``at_seconds`` of scenario time."""
+
+    at_seconds: float
+    totals: Totals
+    running: NDArray[np.int64]
+    waiting: NDArray[np.int64]
+    kv_use: NDArray[np.float64]
+
+
+class SimulatedPrometheus:
+    """Scrapes the engine and answers for one ModelDeployment."""
+
+    def __init__(self, policy: Policy, conditions: Conditions, fleet: Fleet, origin: float) -> None:
+        self._policy = policy
+        self._conditions = conditions
+        self._fleet = fleet
+        self._origin = origin
+        self._scrapes: deque[Scrape] = deque(maxlen=64)
+        self._previous: Scrape | None = None
+        self._ttft_bucket = _edge_at_or_below(fleet.config.ttft_edges_seconds, policy.slo.ttft_seconds)
+        self._tpot_bucket = _edge_at_or_below(fleet.config.tpot_edges_seconds, policy.slo.tpot_seconds)
+
+    def scrape(self, at_seconds: float) -> None:
+        """Take the counters now, unless a gap swallows the scrape."""
+        if self._conditions.blind(FaultKind.SCRAPE_GAP, at_seconds):
+            return
+        gauges = self._fleet.gauges()
+        self._scrapes.append(
+            Scrape(at_seconds, self._fleet.totals(), gauges.running, gauges.waiting, gauges.kv_use)
+        )
+
+    def query(
+        self, now_seconds: float
+    ) -> tuple[TrafficReading, OutcomesReading, tuple[tuple[GaugeReading, ...], ...]]:
+        """Return traffic and outcomes since the last answered query, and the gauges by variant."""
+        scrape = self._visible(now_seconds)
+        if isinstance(scrape, Missing):
+            blank = tuple((scrape, scrape, scrape) for _ in self._policy.variants)
+            return scrape, scrape, blank
+        gauges = tuple(
+            tuple(
+                Measured(float(values[v]), self._origin + scrape.at_seconds)
+                for values in (scrape.running, scrape.waiting, scrape.kv_use)
+            )
+            for v in range(len(self._policy.variants))
+        )
+        previous, self._previous = self._previous, scrape
+        if previous is None or previous.at_seconds >= scrape.at_seconds:
+            absent = Missing(MissingReason.STALE if previous else MissingReason.ABSENT)
+            return absent, absent, gauges
+        return self._traffic(previous, scrape), self._outcomes(previous, scrape), gauges
+
+    def bad(self, old: Totals, new: Totals) -> tuple[float, float]:
+        """Count the answered requests above each objective's visible threshold."""
+        return (
+            _above(new.ttft_histogram - old.ttft_histogram, self._ttft_bucket),
+            _above(new.tpot_histogram - old.tpot_histogram, self._tpot_bucket),
+        )
+
+    def _visible(self, now_seconds: float) -> Scrape | Missing:
+        """The newest scrape that can be queried, or why there is none."""
+        if self._conditions.blind(FaultKind.PROMETHEUS_OUTAGE, now_seconds):
+            return Missing(MissingReason.QUERY_FAILED)
+        metrics = self._conditions.metrics
+        latest = now_seconds - metrics.delay_seconds
+        visible = next((s for s in reversed(self._scrapes) if s.at_seconds <= latest), None)
+        if visible is None:
+            return Missing(MissingReason.ABSENT)
+        if visible.at_seconds < latest - STALE_AFTER_INTERVALS * metrics.scrape_interval_seconds:
+            return Missing(MissingReason.STALE)
+        return visible
+
+    def _traffic(self, before: Scrape, after: Scrape) -> Traffic:
+        old, new = before.totals, after.totals
+        return Traffic(
+            from_seconds=self._origin + before.at_seconds,
+            to_seconds=self._origin + after.at_seconds,
+            requests=float(new.offered - old.offered),
+            refused=float(np.sum(new.refused) - np.sum(old.refused)),
+            token_requests=float(np.sum(new.finished) - np.sum(old.finished)),
+            prompt_tokens=float(np.sum(new.finished_prompt_tokens - old.finished_prompt_tokens)),
+            output_tokens=float(np.sum(new.finished_output_tokens - old.finished_output_tokens)),
+        )
+
+    def _outcomes(self, before: Scrape, after: Scrape) -> Outcomes:
+        old, new = before.totals, after.totals
+        failed = float(new.lost - old.lost)
+        bad_ttft, bad_tpot = self.bad(old, new)
+        finished = new.finished - old.finished
+        fallback = [
+            i for i, variant in enumerate(self._policy.variants) if variant.role is Role.FALLBACK
+        ]
+        return Outcomes(
+            from_seconds=self._origin + before.at_seconds,
+            to_seconds=self._origin + after.at_seconds,
+            ended=float(np.sum(finished)) + failed,
+            failed=failed,
+            bad_ttft=bad_ttft,
+            bad_tpot=bad_tpot,
+            degraded=float(np.sum(finished[fallback])),
+        )
+
+
+def _edge_at_or_below(edges: tuple[float, ...], threshold: float) -> int:
+    """Index of the last bucket whose upper edge is at or below ``threshold``; -1 when none is."""
+    if np.isinf(threshold):
+        return len(edges)
+    return bisect_right(edges, threshold * (1.0 + 1e-9)) - 1
+
+
+def _above(histogram: NDArray[np.int64], bucket: int) -> float:
+    """Count the observations above ``bucket`` in per-bucket counts of shape (pools, buckets)."""
+    return float(np.sum(histogram[:, bucket + 1 :]))
