@@ -1,0 +1,256 @@
+"""Bounded history of the demand of one model: fine windows for hours, minutes for days.
+
+The fine part holds the observed windows of the last two hours as running sums, so that a mean
+rate over any interval inside it is two interpolations. The minute part holds one mean rate per
+clock minute for up to 14 days. What was not seen is NaN there and is not covered here: it is
+never zero.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.domain.observation import PastTraffic, Traffic
+
+MINUTE_SECONDS: Final = 60.0
+HOUR_MINUTES: Final = 60
+DAY_MINUTES: Final = 1440
+#: Minutes kept: 14 days, so that a lag of one week has a week of examples.
+MAX_MINUTES: Final = 14 * DAY_MINUTES
+#: Fine windows kept: two hours of 15 s and room for the edges of gaps.
+MAX_FINE: Final = 512
+FINE_SECONDS: Final = 7200.0
+#: A mean rate is known when at least this share of its interval was seen.
+MIN_COVERED_SHARE: Final = 0.5
+#: Past steps longer than this say nothing about what happens within a cold start.
+MAX_LEARNABLE_STEP_SECONDS: Final = 120.0
+TOKEN_WINDOW_SECONDS: Final = 900.0
+
+_END, _COVERED, _REQUESTS, _TOKEN_REQUESTS, _PROMPT, _OUTPUT = range(6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DemandSeries:
+    """Demand seen so far. Rates are requests per second.
+
+    ``fine`` (6, k): end (Unix seconds), and running sums of seconds covered, requests, requests
+    with known tokens, their prompt and their output tokens. ``minutes`` (m,) float32: mean rate of
+    the clock minutes from ``first_minute`` (Unix minutes) on, NaN unseen. Minutes before
+    ``learnable_from`` come from steps too coarse to learn a cold start's change from.
+    ``peak_hour`` and ``peak_six_hours`` are the highest minutes seen in those spans (0: none seen).
+    """
+
+    fine: NDArray[np.float64]
+    minutes: NDArray[np.float32]
+    first_minute: int
+    learnable_from: int
+    peak_hour: float
+    peak_six_hours: float
+    prompt_tokens_mean: float
+    output_tokens_mean: float
+
+    @property
+    def seen(self) -> bool:
+        """Whether any rate is known."""
+        return self.fine.shape[1] > 1 or bool(np.isfinite(self.minutes).any())
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last seen window ended; -inf before any."""
+        if self.fine.shape[1]:
+            return float(self.fine[_END, -1])
+        return self.end_minute * MINUTE_SECONDS if len(self.minutes) else -np.inf
+
+    @property
+    def end_minute(self) -> int:
+        """Unix minute after the last one kept."""
+        return self.first_minute + len(self.minutes)
+
+    def rates_between(self, edges_seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean rates between successive ``edges_seconds`` (k + 1,), NaN where mostly unseen."""
+        ends = self.fine[_END]
+        if not len(ends):
+            return np.full(len(edges_seconds) - 1, np.nan)
+        covered = np.interp(edges_seconds, ends, self.fine[_COVERED])
+        requests = np.interp(edges_seconds, ends, self.fine[_REQUESTS])
+        seconds = covered[1:] - covered[:-1]
+        known = seconds >= MIN_COVERED_SHARE * (edges_seconds[1:] - edges_seconds[:-1])
+        return np.where(known, (requests[1:] - requests[:-1]) / np.where(known, seconds, 1), np.nan)
+
+    def recent_rate(self, window_seconds: float) -> float:
+        """Mean rate of what was seen of the last ``window_seconds``.
+
+        Before any fine window: the last minute known, NaN when there is none. A gap inside the
+        window leaves the mean of the rest.
+        """
+        ends = self.fine[_END]
+        if len(ends) < 2:
+            known = self.minutes[np.isfinite(self.minutes)]
+            return float(known[-1]) if len(known) else np.nan
+        start = max(ends[-1] - window_seconds, ends[0])
+        seconds = self.fine[_COVERED, -1] - np.interp(start, ends, self.fine[_COVERED])
+        requests = self.fine[_REQUESTS, -1] - np.interp(start, ends, self.fine[_REQUESTS])
+        return float(requests / seconds)
+
+
+def empty() -> DemandSeries:
+    """Return the history of a model never seen."""
+    return DemandSeries(
+        fine=np.zeros((6, 0)),
+        minutes=np.zeros(0, dtype=np.float32),
+        first_minute=0,
+        learnable_from=0,
+        peak_hour=0.0,
+        peak_six_hours=0.0,
+        prompt_tokens_mean=np.nan,
+        output_tokens_mean=np.nan,
+    )
+
+
+def seeded(past: PastTraffic) -> DemandSeries:
+    """Return the history that ``past`` tells; raises ``ValueError`` naming a wrong field."""
+    if not past.step_seconds > 0:
+        raise ValueError(f"PastTraffic.step_seconds must be positive, got {past.step_seconds}")
+    if (past.requests < 0).any():
+        raise ValueError("PastTraffic.requests must not be negative: use NaN for what was not seen")
+    minutes, first_minute = _minutes_of(past)
+    minutes = minutes[-MAX_MINUTES:]
+    end_minute = first_minute + len(minutes)
+    coarse = past.step_seconds > MAX_LEARNABLE_STEP_SECONDS
+    series = replace(
+        empty(),
+        minutes=minutes,
+        first_minute=end_minute - len(minutes),
+        learnable_from=end_minute if coarse else end_minute - len(minutes),
+        prompt_tokens_mean=_last_known(past.prompt_tokens_mean),
+        output_tokens_mean=_last_known(past.output_tokens_mean),
+    )
+    return _with_peaks(series)
+
+
+def _last_known(values: NDArray[np.float64]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if len(known) else np.nan
+
+
+def _minutes_of(past: PastTraffic) -> tuple[NDArray[np.float32], int]:
+    """Mean rate of every clock minute that lies within ``past``, and the first one's number."""
+    steps = len(past.requests)
+    end_seconds = past.from_seconds + steps * past.step_seconds
+    first = int(np.ceil(past.from_seconds / MINUTE_SECONDS))
+    count = max(int(np.floor(end_seconds / MINUTE_SECONDS)) - first, 0)
+    rates = past.requests / past.step_seconds
+    if past.step_seconds > MAX_LEARNABLE_STEP_SECONDS:
+        # Linear between the middles of the steps: a staircase would invent jumps at the steps.
+        middles = (first + 0.5 + np.arange(count)) * MINUTE_SECONDS - past.from_seconds
+        at = np.arange(steps) + 0.5
+        minutes = np.interp(middles / past.step_seconds, at, np.where(np.isnan(rates), 0, rates))
+        weight = np.interp(middles / past.step_seconds, at, np.isfinite(rates).astype(float))
+        return np.where(weight >= 1, minutes, np.nan).astype(np.float32), first
+    at = past.from_seconds + past.step_seconds * np.arange(steps + 1)
+    edges = (first + np.arange(count + 1)) * MINUTE_SECONDS
+    seen = np.isfinite(rates)
+    covered = np.concatenate(([0.0], np.cumsum(np.where(seen, past.step_seconds, 0.0))))
+    requests = np.concatenate(([0.0], np.cumsum(np.where(seen, past.requests, 0.0))))
+    seconds = np.diff(np.interp(edges, at, covered))
+    known = seconds >= MIN_COVERED_SHARE * MINUTE_SECONDS
+    mean = np.diff(np.interp(edges, at, requests)) / np.where(known, seconds, 1.0)
+    return np.where(known, mean, np.nan).astype(np.float32), first
+
+
+def appended(series: DemandSeries, traffic: Traffic) -> DemandSeries:
+    """Return ``series`` with one more seen window.
+
+    What lies before the last end is known already: a repeated window adds nothing, an overlapping
+    one its later part in proportion. Raises ``ValueError`` for counts that cannot be.
+    """
+    seconds = traffic.to_seconds - traffic.from_seconds
+    if not (traffic.requests >= 0 and seconds >= 0):
+        raise ValueError(
+            f"Traffic needs requests >= 0 over from <= to, got {traffic.requests} requests"
+            f" over {seconds} s: pass Missing for what was not seen"
+        )
+    last = series.end_seconds
+    start = max(traffic.from_seconds, last)
+    if traffic.to_seconds <= start:
+        return series
+    share = (traffic.to_seconds - start) / seconds
+    fine = series.fine
+    if not fine.shape[1]:
+        fine = np.zeros((6, 1))
+        fine[_END] = start
+    columns = 1 + (start > fine[_END, -1])
+    new = np.empty((6, fine.shape[1] + columns))
+    new[:, :-columns] = fine
+    new[:, -columns:] = fine[:, -1:]
+    new[_END, -columns:] = start
+    new[_END:, -1] += (
+        0.0,
+        traffic.to_seconds - start,
+        share * traffic.requests,
+        share * traffic.token_requests,
+        share * traffic.prompt_tokens,
+        share * traffic.output_tokens,
+    )
+    new[_END, -1] = traffic.to_seconds
+    series = replace(series, fine=_bounded(new))
+    if int(traffic.to_seconds // MINUTE_SECONDS) > series.end_minute or not len(series.minutes):
+        series = _with_closed_minutes(series)
+    return series
+
+
+def _bounded(fine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``fine`` without what is older than two hours or over the bound."""
+    keep = max(int(np.searchsorted(fine[_END], fine[_END, -1] - FINE_SECONDS)) - 1, 0)
+    keep = max(keep, fine.shape[1] - MAX_FINE)
+    return fine[:, keep:].copy() if keep else fine
+
+
+def _with_closed_minutes(series: DemandSeries) -> DemandSeries:
+    """``series`` with every clock minute that ended by now, the unseen ones NaN."""
+    ends = series.fine[_END]
+    end = int(ends[-1] // MINUTE_SECONDS)
+    first = series.end_minute if len(series.minutes) else int(ends[0] // MINUTE_SECONDS)
+    count = min(end - first, MAX_MINUTES)
+    if count <= 0:
+        return series
+    edges = np.arange(end - count, end + 1) * MINUTE_SECONDS
+    closed = series.rates_between(edges).astype(np.float32)
+    # The minutes between the old end and the new ones, where a gap exceeded the bound, are gone.
+    minutes = np.concatenate((series.minutes, closed)) if count == end - first else closed
+    minutes = minutes[-MAX_MINUTES:].copy() if len(minutes) > MAX_MINUTES else minutes
+    return _with_peaks(
+        _with_token_means(
+            replace(
+                series,
+                minutes=minutes,
+                first_minute=end - len(minutes),
+                learnable_from=series.learnable_from if len(series.minutes) else end - count,
+            )
+        )
+    )
+
+
+def _with_token_means(series: DemandSeries) -> DemandSeries:
+    """Mean tokens of the last 15 min; with no known tokens there, the last means stay."""
+    ends = series.fine[_END]
+    before = int(np.searchsorted(ends, ends[-1] - TOKEN_WINDOW_SECONDS))
+    requests, prompt, output = (series.fine[3:, -1] - series.fine[3:, before]).tolist()
+    if not requests > 0:
+        return series
+    return replace(
+        series, prompt_tokens_mean=prompt / requests, output_tokens_mean=output / requests
+    )
+
+
+def _with_peaks(series: DemandSeries) -> DemandSeries:
+    """``series`` with the highest minute of the last hour and of the last six."""
+    six = series.minutes[-6 * HOUR_MINUTES :]
+    one = six[-HOUR_MINUTES:]
+    return replace(
+        series,
+        peak_hour=float(np.fmax.reduce(one, initial=0.0)),
+        peak_six_hours=float(np.fmax.reduce(six, initial=0.0)),
+    )
