@@ -35,6 +35,7 @@ class Reason(StrEnum):
     QUALITY_BUDGET_SPENT = "QualityBudgetSpent"
     INFEASIBLE_WITHIN_LIMITS = "InfeasibleWithinLimits"
     DEMAND_ABOVE_CAPACITY = "DemandAboveCapacity"
+    PEER_LAW = "PeerLaw"
     # Guard
     REACTIVE_FLOOR = "ReactiveFloor"
     SATURATION_FLOOR = "SaturationFloor"

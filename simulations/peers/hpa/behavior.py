@@ -189,7 +189,7 @@ def _up_limit(rules: ScalingRules, events: ScaleEvents, replicas: int, now: floa
     limits = []
     for policy in rules.policies:
         start = _period_start(policy, events, replicas, now)
-        # Doubles in this order are part of the law: 10 x 1.1 rounds up to 12.
+        # Doubles in this order are part of the law: 100 x 1.1 rounds up to 111.
         grown = math.ceil(start * (1 + policy.value / 100))
         limits.append(grown if policy.percent else start + policy.value)
     return max(limits) if rules.select_policy is SelectPolicy.MAX else min(limits)
