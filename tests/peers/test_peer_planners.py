@@ -1,12 +1,12 @@
 """Peers as planners: observation in, honest decision out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from controller.core.domain.decision import Decision, Reason
+from controller.core.domain.decision import Allocation, Decision, Reason
 from controller.core.domain.observation import (
     Measured,
     Missing,
@@ -103,7 +103,10 @@ def observation(*variants: VariantObservation) -> Observation:
 
 
 def closed_loop(
-    planner: HpaPlanner, of: Policy, loads: list[tuple[float | None, ...]], start: tuple[int, ...]
+    planner: HpaPlanner,
+    of: Policy,
+    loads: Sequence[tuple[float | None, ...]],
+    start: tuple[int, ...],
 ) -> Iterator[Decision]:
     """Feed one load per variant and tick; replicas are Ready as soon as decided."""
     history = planner.initial(of, None)
@@ -133,11 +136,13 @@ def test_a_starting_replica_shares_the_average() -> None:
     assert decision.allocation == (2, 0)
 
 
-@pytest.mark.parametrize("missing", ["running", "waiting"])
-def test_a_missing_gauge_is_no_action(missing: str) -> None:
+@pytest.mark.parametrize(
+    "half_seen", [replace(seen(7, 0.0), running=GONE), replace(seen(7, 0.0), waiting=GONE)]
+)
+def test_a_missing_gauge_is_no_action(half_seen: VariantObservation) -> None:
     """When either part of the metric is missing the HPA leaves the replicas as they are."""
     planner = queue_hpa(policy(), KNEES)
-    blind = observation(replace(seen(7, 0.0), **{missing: GONE}), seen(0, 0.0))
+    blind = observation(half_seen, seen(0, 0.0))
     history = planner.initial(policy(), None)
     for tick in range(40):
         decision, history = planner.plan(policy(), blind, history, 15.0 * tick)
@@ -170,7 +175,7 @@ def test_every_step_leads_to_the_next() -> None:
     """The steps of a decision form a chain from the observed replicas to the allocation."""
     loads: list[tuple[float | None, ...]] = [(4000.0, 30.0), (0.0, None), (0.0, 0.0), (None, 90.0)]
     planner = queue_hpa(policy(), KNEES, roles=frozenset(Role))
-    before = (1, 1)
+    before: Allocation = (1, 1)
     for decision in closed_loop(planner, policy(), loads, before):
         assert decision.steps[0].before == before
         for one, following in pairwise(decision.steps):

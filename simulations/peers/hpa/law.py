@@ -139,8 +139,15 @@ def _measured(
 def _remembered(spec: HpaSpec, history: HpaHistory, proposal: int, now: float) -> HpaHistory:
     """Add the raw proposal and forget what no window can see again."""
     since = now - spec.memory_seconds
-    kept = tuple(past for past in history.recommendations or () if past.at_seconds >= since)
-    return replace(history, recommendations=(*kept, Recommendation(now, proposal)))
+    past = history.recommendations or ()
+    forgotten = 0
+    while forgotten < len(past) and past[forgotten].at_seconds < since:
+        forgotten += 1
+    return HpaHistory(
+        recommendations=(*past[forgotten:], Recommendation(now, proposal)),
+        events=history.events,
+        scaled_to_zero=history.scaled_to_zero,
+    )
 
 
 def _scaled(spec: HpaSpec, history: HpaHistory, before: int, after: int, now: float) -> HpaHistory:
