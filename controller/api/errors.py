@@ -37,7 +37,10 @@ def _lines(entry: Mapping[str, Any], schema: Node) -> list[str]:
         ]
     if entry["type"] == "extra_forbidden":
         return [f"{path}: unknown field; {_known(location, schema)}"]
-    expected = _expected(_node(schema, location), entry)
+    node = _node(schema, location)
+    if entry["type"] == "too_short" and len(entry["input"]) >= node.get("minItems", 0):
+        return []  # pydantic counts the good entries only; the bad ones have lines of their own
+    expected = _expected(node, entry)
     if entry["type"] == "missing":
         return [f"{path}: missing; write {expected}"]
     return [f"{path}: found {_show(entry['input'])}; write {expected}"]
