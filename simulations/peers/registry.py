@@ -8,6 +8,7 @@ from controller.core.domain.policy import Policy, RoutingLaw
 from controller.core.domain.variant import Role
 from controller.ports import Planner
 from simulations.peers.hpa.setups import queue_hpa, waiting_hpa
+from simulations.peers.keda.setups import queue_keda, waiting_keda
 from simulations.peers.static import static_peak
 
 
@@ -80,6 +81,14 @@ def _hpa_queue_surge(facts: PeerFacts) -> Planner[Any]:
     return queue_hpa(policy, facts.knees, roles=frozenset(Role))
 
 
+def _keda_queue(facts: PeerFacts) -> Planner[Any]:
+    return queue_keda(facts.policy, facts.knees)
+
+
+def _keda_waiting(facts: PeerFacts) -> Planner[Any]:
+    return waiting_keda(facts.policy)
+
+
 _PEERS = (
     Peer(
         "static-peak",
@@ -100,5 +109,15 @@ _PEERS = (
         "hpa-queue-surge",
         "hpa-queue, and a second HPA on the fallback that takes what the Primary refuses",
         _hpa_queue_surge,
+    ),
+    Peer(
+        "keda-queue",
+        "KEDA on waiting + running per replica, target 0.8 of the knee, KEDA's defaults",
+        _keda_queue,
+    ),
+    Peer(
+        "keda-waiting",
+        "KEDA on waiting requests per replica, target 5, KEDA's defaults as in tutorials",
+        _keda_waiting,
     ),
 )

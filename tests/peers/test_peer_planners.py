@@ -12,6 +12,7 @@ from controller.core.domain.observation import (
     Missing,
     MissingReason,
     Observation,
+    Traffic,
     VariantObservation,
 )
 from controller.core.domain.policy import (
@@ -28,6 +29,9 @@ from controller.core.domain.policy import (
 from controller.core.domain.variant import PerformanceProfile, Role, Variant
 from simulations.peers.hpa.planner import ExternalAverage, HpaPlanner, Signal
 from simulations.peers.hpa.setups import outstanding_target, queue_hpa, waiting_hpa
+from simulations.peers.keda.fallback import Fallback
+from simulations.peers.keda.planner import KedaPlanner, ScaledObject
+from simulations.peers.keda.setups import queue_keda
 from simulations.peers.registry import (
     NotApplicable,
     PeerFacts,
@@ -269,6 +273,77 @@ def test_bad_allocations_are_named() -> None:
         ScheduledPlanner([], [])
     with pytest.raises(ValueError, match=">= 0"):
         ScheduledPlanner([1.0], [(1, -1)])
+
+
+def test_keda_takes_an_empty_result_for_no_load() -> None:
+    """By default KEDA reads an absent metric as 0 and gives capacity back after the window."""
+    planner = queue_keda(policy(), KNEES)
+    history = planner.initial(policy(), None)
+    absent = replace(seen(7, 0.0), running=Missing(MissingReason.ABSENT))
+    path = []
+    for tick in range(30):
+        now = observation(absent, seen(0, 0.0))
+        decision, history = planner.plan(policy(), now, history, 15.0 * tick)
+        path.append(decision.allocation)
+    assert path[:20] == [(7, 0)] * 20
+    assert path[-1] == (1, 0)
+
+
+def test_keda_freezes_on_a_failed_query_without_fallback() -> None:
+    """A failed query is no action."""
+    planner = queue_keda(policy(), KNEES)
+    history = planner.initial(policy(), None)
+    for tick in range(30):
+        now = observation(seen(7, None), seen(0, 0.0))
+        decision, history = planner.plan(policy(), now, history, 15.0 * tick)
+        assert decision.allocation == (7, 0)
+        assert decision.binding is Reason.METRICS_MISSING
+
+
+def test_keda_fallback_takes_over_after_its_threshold() -> None:
+    """From one failure more than the threshold on KEDA makes the HPA ask for its replicas."""
+    scaled = ScaledObject(
+        triggers=(ExternalAverage(signal=Signal.OUTSTANDING, target=40.0),),
+        fallback=Fallback(failure_threshold=2, replicas=9),
+    )
+    planner = KedaPlanner((scaled, None))
+    history = planner.initial(policy(), None)
+    wanted = []
+    for tick in range(4):
+        now = observation(seen(5, None), seen(0, 0.0))
+        decision, history = planner.plan(policy(), now, history, 15.0 * tick)
+        wanted.append(decision.allocation[0])
+    assert wanted == [5, 5, 9, 9]
+
+
+def test_keda_sleeps_after_its_cooldown_and_wakes_on_arrivals() -> None:
+    """With a minimum of 0 the workload goes to 0 after 300 s of silence and back on arrivals."""
+    of = policy(RoutingLaw.SEPARATE, variant(Role.PRIMARY, low=0))
+    planner = queue_keda(of, KNEES[:1])
+    history = planner.initial(of, None)
+    silent = Traffic(
+        from_seconds=0.0,
+        to_seconds=15.0,
+        requests=0.0,
+        refused=0.0,
+        token_requests=0.0,
+        prompt_tokens=0.0,
+        output_tokens=0.0,
+    )
+    path = []
+    replicas = 1
+    for tick in range(48):
+        arriving = tick in {0, 40, 41}
+        now = replace(
+            observation(seen(replicas, 10.0 if arriving and replicas else 0.0)),
+            traffic=replace(silent, requests=8.0) if arriving else silent,
+        )
+        decision, history = planner.plan(of, now, history, 15.0 * tick)
+        (replicas,) = decision.allocation
+        path.append(replicas)
+    assert path[:20] == [1] * 20
+    assert path[24:40] == [0] * 16
+    assert path[42:] == [1] * 6
 
 
 def facts(law: RoutingLaw = RoutingLaw.OVERFLOW, *variants: Variant) -> PeerFacts:

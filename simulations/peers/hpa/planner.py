@@ -5,6 +5,7 @@ each HPA reads the engine's own gauges of its own variant, and nothing of the ot
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -105,7 +106,7 @@ class HpaPlanner:
             outcome, memory_after = _sync(hpa, variant, seen, memory, now)
             outcomes.append(outcome)
             remembered.append(memory_after)
-        return _told(policy, observation, outcomes), HpaPlannerHistory(tuple(remembered))
+        return told(policy, observation, outcomes), HpaPlannerHistory(tuple(remembered))
 
 
 def _sync(
@@ -135,14 +136,15 @@ def _sync(
 def _total_milli(signal: Signal, seen: VariantObservation) -> int | None:
     """The signal summed over replicas, in milli-requests; None when any part is missing."""
     total = 0
-    for reading in _readings(signal, seen):
+    for reading in readings(signal, seen):
         if isinstance(reading, Missing):
             return None
         total += math.ceil(1000 * reading.value)
     return total
 
 
-def _readings(signal: Signal, seen: VariantObservation) -> tuple[GaugeReading, ...]:
+def readings(signal: Signal, seen: VariantObservation) -> tuple[GaugeReading, ...]:
+    """The gauges whose sum the signal is."""
     if signal is Signal.WAITING:
         return (seen.waiting,)
     if signal is Signal.RUNNING:
@@ -159,8 +161,16 @@ _REASONS = {
 }
 
 
-def _told(policy: Policy, observation: Observation, outcomes: list[HpaOutcome | None]) -> Decision:
-    """Tell all HPAs' outcomes as one decision: windows first, then each reason's limits."""
+def told(
+    policy: Policy,
+    observation: Observation,
+    outcomes: Sequence[HpaOutcome | None],
+    afterwards: Allocation | None = None,
+) -> Decision:
+    """Tell all HPAs' outcomes as one decision: windows first, then each variant's limit.
+
+    ``afterwards`` is what another loop of the same peer made of it.
+    """
     observed = tuple(variant.desired for variant in observation.variants)
     floors = tuple(variant.min_replicas for variant in policy.variants)
     stages: list[Allocation] = [
@@ -176,10 +186,12 @@ def _told(policy: Policy, observation: Observation, outcomes: list[HpaOutcome | 
         if outcome is not None and outcome.desired != after[position]:
             after[position] = outcome.desired
             limits.append((_REASONS[outcome.limit], tuple(after)))
+    if afterwards is not None:
+        limits.append((Reason.PEER_LAW, afterwards))
     return peer_decision(policy, observed, stages[0], limits, _kept_for(observed, outcomes))
 
 
-def _kept_for(observed: Allocation, outcomes: list[HpaOutcome | None]) -> Reason | None:
+def _kept_for(observed: Allocation, outcomes: Sequence[HpaOutcome | None]) -> Reason | None:
     """Why some HPA took no action: its metrics failed, or its target was switched off by hand."""
     idle = [
         replicas
