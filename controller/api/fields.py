@@ -30,7 +30,7 @@ Money = Annotated[
 ]
 """A decimal of at least 0, in the currency of the price table."""
 
-Positive = Annotated[
+NonNegative = Annotated[
     str,
     Field(
         pattern=r"^[0-9]{1,6}(\.[0-9]{1,12})?(e-?[0-9]{1,2})?$",

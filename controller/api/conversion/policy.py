@@ -1,4 +1,4 @@
-"""Between the contract with users and the core: the only place that knows both sides."""
+"""From spec to policy: defaults, prices and profiles filled in, decimals turned into numbers."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from controller.api.calendar import CronExpression
 from controller.api.errors import InvalidModelDeployment
 from controller.api.objectives import SloSpec
 from controller.api.prices import PriceTable
@@ -237,8 +238,12 @@ def _rules(rules: ScaleUpRules | ScaleDownRules) -> ScalingRules:
 
 
 def _schedules(schedules: tuple[ScheduleSpec, ...], lines: list[str]) -> tuple[Schedule, ...]:
-    """Convert the schedules; an unknown time zone adds a line."""
+    """Convert the schedules, their windows not yet expanded; what cannot be read adds a line."""
     for i, schedule in enumerate(schedules):
+        try:
+            CronExpression.parse(schedule.cron)
+        except ValueError as error:
+            lines.append(f"spec.schedules[{i}].cron: {error}")
         try:
             ZoneInfo(schedule.time_zone)
         except (LookupError, ValueError, OSError):
