@@ -77,6 +77,8 @@ def _expected(node: Node, entry: Mapping[str, Any]) -> str:
     kind = node["type"]
     if "enum" in node:
         choices = [str(choice) for choice in node["enum"]]
+        if entry["input"] is False and "Off" in choices:
+            return '"Off" in quotes: YAML reads a bare Off as false'
         return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     if kind == "integer":
         return f"an integer{_range(node.get('minimum'), node.get('maximum'))}"

@@ -130,7 +130,7 @@ class ModelDeploymentSpec(Part):
         Literal["Recommend", "Auto", "Off"],
         Field(
             description="Recommend: decide and write only the status. Auto: also set replicas and "
-            "weights. Off: do nothing."
+            'weights. "Off" (quoted, since YAML reads a bare Off as false): do nothing.'
         ),
     ] = "Recommend"
     slo: Annotated[SloSpec, Field(description="Latencies promised, for which share of requests.")]

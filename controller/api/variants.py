@@ -8,8 +8,8 @@ from controller.api.fields import (
     MAX_REPLICAS,
     LabelName,
     Money,
+    NonNegative,
     ObjectName,
-    Positive,
     Replicas,
     Share,
     StrictInt,
@@ -74,17 +74,27 @@ class PerformanceParameters(Part):
     + beta b.
     """
 
-    t0_milliseconds: Annotated[
-        Positive, Field(description="Time of an iteration with almost nothing to do: weight reads.")
-    ]
-    delta_milliseconds: Annotated[Positive, Field(description="Arithmetic per token.")]
-    epsilon_milliseconds: Annotated[
-        Positive, Field(description="Prefill attention per squared prompt token.")
-    ] = "0"
-    kappa_milliseconds: Annotated[Positive, Field(description="Decode attention per KV token.")]
-    beta_milliseconds: Annotated[Positive, Field(description="Overhead per decoding sequence.")] = (
-        "0"
+    RULES: ClassVar = (
+        Rule(
+            holds=lambda p: float(p.t0_milliseconds) > 0,
+            cel="double(self.t0Milliseconds) > 0.0",
+            message="must be above 0: no iteration takes no time",
+            field="t0Milliseconds",
+        ),
     )
+
+    t0_milliseconds: Annotated[
+        NonNegative,
+        Field(description="Time of an iteration with almost nothing to do: weight reads."),
+    ]
+    delta_milliseconds: Annotated[NonNegative, Field(description="Arithmetic per token.")]
+    epsilon_milliseconds: Annotated[
+        NonNegative, Field(description="Prefill attention per squared prompt token.")
+    ] = "0"
+    kappa_milliseconds: Annotated[NonNegative, Field(description="Decode attention per KV token.")]
+    beta_milliseconds: Annotated[
+        NonNegative, Field(description="Overhead per decoding sequence.")
+    ] = "0"
     kv_capacity_tokens: Annotated[
         StrictInt, Field(ge=1, le=1_000_000_000, description="Tokens that the KV cache holds.")
     ]
