@@ -57,7 +57,7 @@ class CatalogEntry:
         return self.source.startswith("ASSUMED")
 
 
-def _timing(  # noqa: PLR0913, PLR0917 - one row of the published parameter table
+def _timing(
     t0: float, delta: float, epsilon: float, kappa: float, beta: float, kv_capacity_tokens: int
 ) -> PerformanceProfile:
     return PerformanceProfile(

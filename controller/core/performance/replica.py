@@ -1,0 +1,169 @@
+"""One replica under a steady load: iteration time and throughput against requests outstanding.
+
+With b sequences decoding, a = b / D prompts finish in an iteration on average (D decode iterations
+a request), so the mean iteration solves
+
+    T = (1 - q) T(decodes only) + q T(decodes and the prompts that came together)
+
+where q is the share of iterations that hold prompt tokens at all: prompts arrive at random while
+the previous iteration runs, and the iteration time is convex in its tokens, so the mean over that
+mixture is not the time of the mean batch. The replica completes X = a / T requests per millisecond,
+and x = b + X tau requests are outstanding, tau being the time until a prompt's own iteration ends.
+
+**Spread.** A replica is close to a processor-sharing queue with state-dependent speed, whose number
+in system does not depend on the distribution of the work. It differs in that everyone advances one
+*token*, not one unit of work, per iteration: work W of a request (prefill w, then delta + kappa
+context per decode) is spread unevenly over its life. In heavy traffic the number outstanding
+follows the work left, so its variance is that of processor sharing times
+
+    S = E[W^2] / (2 E[W] r),   r = mean work still to come of a request found decoding
+
+(S = 1 for egalitarian sharing). At low load requests do not meet and the factor is 1; in between
+it is weighed with the elasticity e = d log X / d log x: ``spread`` = e + (1 - e) S.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.domain.variant import PerformanceProfile
+from controller.core.performance.mix import QUANTILE_WEIGHTS, TokenMix
+
+Array = NDArray[np.float64]
+
+_GRID_POINTS: Final = 96
+#: Points crowd towards an idle replica, where throughput bends most.
+_GRID_POWER: Final = 1.5
+_FIXED_POINT_STEPS: Final = 10
+_LEAST_ELASTICITY: Final = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReplicaCurve:
+    """What a replica does with x requests outstanding; arrays of shape (points,), times in ms.
+
+    ``outstanding`` rises up to the point where the running or the KV limit is reached: beyond it
+    everything is as at the last point and requests wait. ``decodes`` are the sequences decoding,
+    ``iteration`` the mean iteration, ``decode_iteration`` one without prompt tokens,
+    ``prompt_iteration`` one with, ``residual`` the mean rest of the iteration an arrival finds,
+    ``prefill`` the time a mean prompt adds, ``throughput`` in requests/ms. ``works`` (bins,) are
+    the prefill times of the mix's prompt bins divided by their mean.
+    """
+
+    profile: PerformanceProfile
+    mix: TokenMix
+    outstanding: Array
+    decodes: Array
+    iteration: Array
+    decode_iteration: Array
+    prompt_iteration: Array
+    residual: Array
+    prefill: Array
+    throughput: Array
+    spread: Array
+    works: Array
+
+
+def _decode_limit(profile: PerformanceProfile, mix: TokenMix) -> float:
+    """Sequences that run at once: the engine's limit, or the KV room over a sequence's mean.
+
+    A request reserves prompt and output for its whole life; a sequence found running is one seen
+    with a chance in proportion to its length, hence the second moments.
+    """
+    held = (mix.moment(1, 1) + mix.moment(0, 2)) / mix.decode_mean + 1.0
+    return max(1.0, min(float(profile.max_running), profile.kv_capacity_tokens / held))
+
+
+def _context_mean(mix: TokenMix) -> float:
+    """Mean KV tokens held by a sequence found decoding."""
+    return (mix.moment(1, 1) + 0.5 * mix.moment(0, 2)) / mix.decode_mean
+
+
+@lru_cache(maxsize=1024)
+def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
+    """Compute the curve of one replica serving ``mix``."""
+    limit = _decode_limit(profile, mix)
+    decodes = limit * (np.arange(1, _GRID_POINTS + 1) / _GRID_POINTS) ** _GRID_POWER
+    t0, delta = profile.t0_milliseconds, profile.delta_milliseconds
+    per_decode = profile.kappa_milliseconds * _context_mean(mix) + profile.beta_milliseconds
+    floor = np.sqrt(t0**2 + (delta * decodes) ** 2)
+    alone = floor + per_decode * decodes
+    prompts = decodes / mix.decode_mean
+    attention = profile.epsilon_milliseconds * mix.moment(2, 0) * prompts
+    lengths = np.array(mix.shape.prompt) * mix.prompt_mean
+    chunks = float(QUANTILE_WEIGHTS @ np.maximum(1.0, lengths / profile.max_batched_tokens))
+    tokens = prompts * mix.prompt_mean
+    fullest = tokens / profile.max_batched_tokens
+
+    def with_prompts(share: Array) -> Array:
+        batch = tokens / share + decodes
+        return np.asarray(
+            np.sqrt(t0**2 + (delta * batch) ** 2) + per_decode * decodes + attention / share
+        )
+
+    share = np.maximum(1.0 - np.exp(-prompts * chunks), fullest)
+    both = with_prompts(share)
+    iteration = (1.0 - share) * alone + share * both
+    for _ in range(_FIXED_POINT_STEPS):
+        # Whether an iteration holds a prompt depends on how long the one before was.
+        rate = prompts * chunks / iteration
+        after_alone, after_both = np.exp(-rate * alone), np.exp(-rate * both)
+        share = np.maximum((1.0 - after_alone) / (1.0 - after_alone + after_both), fullest)
+        both = with_prompts(share)
+        iteration = (1.0 - share) * alone + share * both
+    throughput = prompts / iteration
+    residual = 0.5 * ((1.0 - share) * alone**2 + share * both**2) / iteration
+    outstanding = decodes + throughput * (residual + both)
+    prefill = (iteration - alone) / prompts
+    log_x = np.log(outstanding)
+    elasticity = np.maximum(np.gradient(np.log(throughput), log_x), _LEAST_ELASTICITY)
+    marginal = delta**2 * decodes / floor + profile.beta_milliseconds
+    uneven = _unevenness(profile, mix, prefill, marginal)
+    works = delta * lengths + profile.epsilon_milliseconds * lengths**2
+    return ReplicaCurve(
+        profile=profile,
+        mix=mix,
+        outstanding=outstanding,
+        decodes=decodes,
+        iteration=iteration,
+        decode_iteration=alone,
+        prompt_iteration=both,
+        residual=residual,
+        prefill=prefill,
+        throughput=throughput,
+        spread=elasticity + (1.0 - elasticity) * uneven,
+        works=works / float(QUANTILE_WEIGHTS @ works),
+    )
+
+
+def _unevenness(
+    profile: PerformanceProfile, mix: TokenMix, prefill: Array, marginal: Array
+) -> Array:
+    """S of the module's docstring at every grid point.
+
+    ``prefill`` is the mean prefill time, ``marginal`` the time a decode adds besides its context.
+    Prefill is spread over prompts as delta I + epsilon I^2, scaled to that mean.
+    """
+    delta, eps = profile.delta_milliseconds, profile.epsilon_milliseconds
+    kappa = profile.kappa_milliseconds
+    m = mix.moment
+    scale = prefill / (delta * m(1, 0) + eps * m(2, 0))
+    # Moments of the unscaled prefill with the decodes d and with their KV reads k = d I + d^2 / 2.
+    ww = delta**2 * m(2, 0) + 2 * delta * eps * m(3, 0) + eps**2 * m(4, 0)
+    wd = delta * m(1, 1) + eps * m(2, 1)
+    wk = delta * (m(2, 1) + 0.5 * m(1, 2)) + eps * (m(3, 1) + 0.5 * m(2, 2))
+    dd, dk = m(0, 2), m(1, 2) + 0.5 * m(0, 3)
+    kk = m(2, 2) + m(1, 3) + 0.25 * m(0, 4)
+    work = prefill + marginal * m(0, 1) + kappa * (m(1, 1) + 0.5 * m(0, 2))
+    square = (
+        scale**2 * ww
+        + 2.0 * scale * (marginal * wd + kappa * wk)
+        + marginal**2 * dd
+        + 2.0 * marginal * kappa * dk
+        + kappa**2 * kk
+    )
+    left = marginal * dd / 2.0 + kappa * (0.5 * m(1, 2) + m(0, 3) / 3.0)
+    return np.asarray(square / (2.0 * work * np.maximum(left / m(0, 1), 1e-9)))

@@ -1,0 +1,127 @@
+"""P(a request is bad | x requests outstanding per replica), for one replica kind, mix and SLO.
+
+**Time per output token.** A request of D decode iterations misses its threshold h when the prompts
+prefilled meanwhile stall it for more than its slack: with decode-only iterations of d(x) it has
+D (h - d) to lose. Stalls come as a compound Poisson sum of prefill times. On a replica of its own
+(arrivals regardless of its state) the window is the time allowed, D h; where arrivals follow the
+least outstanding, a stalled replica finishes less and so receives less, and the window is the time
+it takes anyhow, D T(x). With n replicas the window is D (T + (h - T) n^-_FEEDBACK_EXPONENT).
+
+**Time to first token.** Rest of the iteration in progress, prompts ahead on the same replica
+(M/G/1), own prefill in competition with the decodes, and beyond the running or KV limit the wait
+for a place. Prompts too long for the threshold on an idle replica are the mix's ceiling.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.domain.variant import PerformanceProfile
+from controller.core.performance.mix import QUANTILE_WEIGHTS, TokenMix
+from controller.core.performance.replica import ReplicaCurve, replica_curve
+from controller.core.performance.stalls import StallTail, WaitTail
+
+Array = NDArray[np.float64]
+
+#: How fast the feedback of a stalled replica on its own arrivals sets in with the pool's size.
+_FEEDBACK_EXPONENT: Final = 0.65
+#: Arrivals that follow departures come in clumps; stalls spread wider by this factor.
+_CLUMPING: Final = 1.15
+#: Pool sizes at which tables are made; in between log P is interpolated over the window's share.
+_POOL_SHARES: Final[Array] = np.array([0.0, 0.1, 0.25, 0.5, 1.0])
+_QUEUE_POINTS: Final = 24
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BadTable:
+    """log P(bad | outstanding) on ``outstanding`` (points,), one row per share of the window."""
+
+    curve: ReplicaCurve
+    outstanding: Array
+    log_bad: Array
+
+    def at(self, outstanding: Array, pool: int) -> Array:
+        """P(bad) at these numbers outstanding per replica in a pool of ``pool`` replicas."""
+        share = float(pool) ** -_FEEDBACK_EXPONENT
+        rung = int(np.clip(np.searchsorted(_POOL_SHARES, share) - 1, 0, len(_POOL_SHARES) - 2))
+        weight = (share - _POOL_SHARES[rung]) / (_POOL_SHARES[rung + 1] - _POOL_SHARES[rung])
+        row = (1.0 - weight) * self.log_bad[rung] + weight * self.log_bad[rung + 1]
+        return np.exp(np.interp(outstanding, self.outstanding, row))
+
+
+@lru_cache(maxsize=1024)
+def bad_table(
+    profile: PerformanceProfile, mix: TokenMix, ttft_seconds: float, tpot_seconds: float
+) -> BadTable:
+    """Tabulate P(bad) for one replica kind under one mix and one pair of thresholds."""
+    curve = replica_curve(profile, mix)
+    slow = _slow_tokens(curve, tpot_seconds * 1e3)
+    late, wait = _late_start(curve, ttft_seconds * 1e3)
+
+    slow = np.concatenate([slow, np.repeat(slow[:, -1:], _QUEUE_POINTS, axis=1)], axis=1)
+    bad = 1.0 - (1.0 - slow) * (1.0 - late[None, :])
+    outstanding = np.concatenate(
+        [curve.outstanding, curve.outstanding[-1] + wait * curve.throughput[-1]]
+    )
+
+    return BadTable(curve, outstanding, np.log(np.maximum(bad, 1e-9)))
+
+
+def _slow_tokens(curve: ReplicaCurve, threshold: float) -> Array:
+    """P(TPOT above the threshold), shape (window shares, points); milliseconds."""
+    points = len(curve.outstanding)
+    if not np.isfinite(threshold):
+        return np.zeros((len(_POOL_SHARES), points))
+    decodes = np.array(curve.mix.shape.output) * curve.mix.decode_mean
+    # Single-token answers have no gap; a bin below one decode holds some of them.
+    weights = QUANTILE_WEIGHTS * np.minimum(decodes, 1.0)
+    decodes = np.maximum(decodes, 1.0)[None, :, None]
+    tail = StallTail.of(curve.works)
+    late = np.maximum(threshold - curve.iteration, 0.0)
+    window = curve.iteration + _POOL_SHARES[:, None] * late
+    count = curve.throughput * decodes * window[:, None, :]
+    slack = decodes * (threshold - curve.decode_iteration) / curve.prefill
+    slack = np.broadcast_to(slack, count.shape)
+    spread = np.where(slack > count, count + (slack - count) / _CLUMPING, slack)
+    return np.asarray(np.einsum("j,sjp->sp", weights, tail.above(count, spread)))
+
+
+def _late_start(curve: ReplicaCurve, threshold: float) -> tuple[Array, Array]:
+    """P(TTFT above the threshold) on the curve's points and then at waits for a place.
+
+    Returns shape (points + queue points,) and the waits in ms, shape (queue points,).
+    """
+    points = len(curve.outstanding)
+    if not np.isfinite(threshold):
+        return np.zeros(points + _QUEUE_POINTS), np.linspace(1.0, 1e4, _QUEUE_POINTS)
+    profile = curve.profile
+    wait = np.linspace(0.0, 1.3 * threshold, _QUEUE_POINTS + 1)[1:]
+    decodes = curve.decodes[:, None]
+    lengths = (np.array(curve.mix.shape.prompt) * curve.mix.prompt_mean)[None, :]
+    room = np.maximum(profile.max_batched_tokens - decodes, 1.0)
+    chunks = np.ceil(lengths / room)
+    # Time in every iteration that the decodes take beside the weights and the arithmetic.
+    beside = curve.decode_iteration - np.sqrt(
+        profile.t0_milliseconds**2 + (profile.delta_milliseconds * curve.decodes) ** 2
+    )
+    own = (
+        np.sqrt(
+            (chunks * profile.t0_milliseconds) ** 2
+            + (profile.delta_milliseconds * (lengths + chunks * decodes)) ** 2
+        )
+        + profile.epsilon_milliseconds * lengths**2
+        + chunks * beside[:, None]
+    )
+    left = threshold - own - curve.residual[:, None]
+    full_iteration = profile.delta_milliseconds * profile.max_batched_tokens
+    ahead = curve.prefill * (1.0 + beside / full_iteration)
+    tail = WaitTail.of(curve.works, threshold / float(ahead[0]))
+    busy = np.broadcast_to((curve.throughput * ahead)[:, None], left.shape)
+    late = tail.above(busy, left / ahead[:, None]) @ QUANTILE_WEIGHTS
+    left_waiting = left[-1][None, :] - wait[:, None]
+    busy_waiting = np.broadcast_to(busy[-1][None, :], left_waiting.shape)
+    late_waiting = tail.above(busy_waiting, left_waiting / ahead[-1]) @ QUANTILE_WEIGHTS
+    return np.concatenate([late, late_waiting]), wait
