@@ -9,6 +9,7 @@ from controller.core.domain.variant import Role
 from controller.ports import Planner
 from simulations.peers.hpa.setups import queue_hpa, waiting_hpa
 from simulations.peers.keda.setups import queue_keda, waiting_keda
+from simulations.peers.knative.planner import concurrency_kpa
 from simulations.peers.static import static_peak
 
 
@@ -89,6 +90,10 @@ def _keda_waiting(facts: PeerFacts) -> Planner[Any]:
     return waiting_keda(facts.policy)
 
 
+def _kpa_knative(facts: PeerFacts) -> Planner[Any]:
+    return concurrency_kpa(facts.policy, facts.knees)
+
+
 _PEERS = (
     Peer(
         "static-peak",
@@ -119,5 +124,10 @@ _PEERS = (
         "keda-waiting",
         "KEDA on waiting requests per replica, target 5, KEDA's defaults as in tutorials",
         _keda_waiting,
+    ),
+    Peer(
+        "kpa-knative",
+        "Knative KPA on waiting + running per replica, target 0.7 of the knee, Knative's defaults",
+        _kpa_knative,
     ),
 )

@@ -32,6 +32,7 @@ from simulations.peers.hpa.setups import outstanding_target, queue_hpa, waiting_
 from simulations.peers.keda.fallback import Fallback
 from simulations.peers.keda.planner import KedaPlanner, ScaledObject
 from simulations.peers.keda.setups import queue_keda
+from simulations.peers.knative.planner import concurrency_kpa
 from simulations.peers.registry import (
     NotApplicable,
     PeerFacts,
@@ -344,6 +345,31 @@ def test_keda_sleeps_after_its_cooldown_and_wakes_on_arrivals() -> None:
     assert path[:20] == [1] * 20
     assert path[24:40] == [0] * 16
     assert path[42:] == [1] * 6
+
+
+def test_kpa_panics_up_and_does_not_come_down_in_panic() -> None:
+    """A load of more than twice the ready replicas' target holds the peak for a stable window."""
+    planner = concurrency_kpa(policy(), KNEES)
+    history = planner.initial(policy(), None)
+    path = []
+    for tick, load in enumerate([30.0] * 5 + [700.0] + [30.0] * 10):
+        now = observation(seen(1, load), seen(0, 0.0))
+        decision, history = planner.plan(policy(), now, history, 15.0 * tick)
+        path.append(decision.allocation[0])
+    assert path[:5] == [1] * 5
+    assert path[5:9] == [20] * 4
+    assert path[-1] == 1
+
+
+def test_kpa_holds_without_data() -> None:
+    """Once its window is empty the KPA decides nothing."""
+    planner = concurrency_kpa(policy(), KNEES)
+    history = planner.initial(policy(), None)
+    for tick in range(10):
+        now = observation(seen(6, None), seen(0, 0.0))
+        decision, history = planner.plan(policy(), now, history, 15.0 * tick)
+        assert decision.allocation == (6, 0)
+        assert decision.binding is Reason.METRICS_MISSING
 
 
 def facts(law: RoutingLaw = RoutingLaw.OVERFLOW, *variants: Variant) -> PeerFacts:

@@ -1,0 +1,101 @@
+"""The KPA against Knative's own answers, and on hand-made cases."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulations.peers.knative.law import KpaSpec, decide, excess_burst_capacity, started
+from simulations.peers.knative.windows import Aggregation, Window
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "reference" / "golden"
+SERIES = (
+    "kpa-activation3",
+    "kpa-concurrency-default",
+    "kpa-concurrency-gaps",
+    "kpa-llm-delay300",
+    "kpa-offset300ms",
+    "kpa-rps",
+    "kpa-unreachable",
+    "kpa-weighted-exponential",
+)
+
+needs_golden = pytest.mark.skipif(
+    not GOLDEN.is_dir(), reason=f"golden vectors of the peers are not at {GOLDEN}"
+)
+
+
+def load(name: str) -> Any:
+    """Read one vector file."""
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def follows(config: dict[str, Any], rows: list[list[Any]]) -> None:
+    """Assert every decision and average of one series."""
+    spec = KpaSpec(
+        target=config["target"],
+        max_scale_up_rate=config["max_scale_up_rate"],
+        max_scale_down_rate=config["max_scale_down_rate"],
+        panic_threshold=config["panic_threshold"],
+        stable_window_seconds=config["stable_window_s"],
+        panic_window_seconds=config["panic_window_s"],
+        scale_down_delay_seconds=config["scale_down_delay_s"],
+        activation_scale=config["activation_scale"],
+        reachable=config["reachable"],
+        aggregation=Aggregation(config["aggregation"]),
+    )
+    offset = config["start_offset_ms"] / 1000
+    history = started(spec, config["ready_at_start"], offset)
+    assert rows
+    for tick, ready, samples, stable, panic, desired, burst in rows:
+        now = tick + offset
+        history = history.recorded(
+            [
+                (now - len(samples) + position, sample)
+                for position, sample in enumerate(samples, start=1)
+                if sample is not None
+            ]
+        )
+        outcome, history = decide(spec, history, ready, now)
+        if outcome is None:
+            assert (stable, panic, desired, burst) == (None,) * 4, (config, tick)
+            continue
+        assert outcome.stable_average == pytest.approx(stable, rel=2e-6, abs=2e-6), (config, tick)
+        assert outcome.panic_average == pytest.approx(panic, rel=2e-6, abs=2e-6), (config, tick)
+        assert outcome.desired == desired, (config, tick)
+        left = excess_burst_capacity(
+            config["total"], ready, outcome.panic_average, config["target_burst_capacity"]
+        )
+        assert left == burst, (config, tick)
+
+
+@needs_golden
+@pytest.mark.parametrize("name", SERIES)
+def test_series_follow_knative(name: str) -> None:
+    """Averages, decision and burst capacity equal Knative's at every tick."""
+    document = load(name)
+    follows(document["config"], document["ticks"])
+
+
+@needs_golden
+def test_random_configurations_follow_knative() -> None:
+    """40 random configurations equal Knative's at every tick."""
+    document = load("kpa-fuzz")
+    assert len(document["ticks"]) == 40
+    for config, rows in document["ticks"]:
+        follows(config, rows)
+
+
+@needs_golden
+def test_windows_follow_knative() -> None:
+    """Window averages alone equal Knative's, for writes and queries out of order too."""
+    for seconds, rows in load("kpa-buckets")["ticks"]:
+        window = Window(seconds=seconds)
+        for now, value, linear, exponential, empty in rows:
+            if value is not None:
+                window = window.recorded(now, value)
+                continue
+            assert window.empty(now) == empty, (seconds, now)
+            averages = [window.average(now, aggregation) for aggregation in Aggregation]
+            assert averages == pytest.approx([linear, exponential], rel=2e-6, abs=2e-6)
