@@ -67,6 +67,10 @@ class RateTrace:
         """Return the same traffic at ``factor`` times the rate."""
         return replace(self, requests=self.requests * factor)
 
+    def with_tokens(self, tokens: TokenSource) -> "RateTrace":
+        """Return the same arrivals with other lengths."""
+        return replace(self, tokens=tokens)
+
     def chunk(self, index: int) -> Arrivals:
         """Arrivals in [index chunk_seconds, (index + 1) chunk_seconds)."""
         low, high = chunk_bounds(self, index)

@@ -1,10 +1,13 @@
 """Scaling a trace to the peak a fleet is sized for."""
 
+from dataclasses import dataclass
+
 from simulations.traces.errors import InvalidTrace
 from simulations.traces.rate_trace import RateScalable, scale_rate
 from simulations.traces.request_trace import RequestTrace
 from simulations.traces.slicing import slice_trace
-from simulations.traces.superposition import superpose
+from simulations.traces.statistics import Dispersion, drawn_dispersion
+from simulations.traces.superposition import SuperposedTrace, superpose
 from simulations.traces.trace import Trace
 
 #: The peak of a trace is its highest mean rate over so long.
@@ -17,6 +20,48 @@ def peak_requests_per_second(
     """Highest mean rate over 60 s of the part in [from, to), in buckets counted from ``from``."""
     part = slice_trace(trace, from_seconds, to_seconds)
     return float(part.demand(PEAK_BUCKET_SECONDS).requests.max()) / PEAK_BUCKET_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingReport:
+    """How a trace was scaled, and its dispersion as a replay sees it, before and after."""
+
+    method: str
+    factor: float
+    before: Dispersion
+    after: Dispersion
+
+    def text(self) -> str:
+        """Return it as one line."""
+        figures = [
+            f"{label} {_figure(before)} -> {_figure(after)}"
+            for label, before, after in (
+                ("1 s in 60 s", self.before.local_1s, self.after.local_1s),
+                ("60 s", self.before.at_60s, self.after.at_60s),
+            )
+        ]
+        return f"{self.method}; index of dispersion {', '.join(figures)}"
+
+
+def scaling_report(before: Trace, after: Trace) -> ScalingReport:
+    """Say how ``after`` was made of ``before`` by ``superpose``, ``scale_rate`` or neither."""
+    requests = [
+        float(trace.demand(PEAK_BUCKET_SECONDS).requests.sum()) for trace in (before, after)
+    ]
+    factor = requests[1] / requests[0]
+    method = f"rate times {factor:.4g}"
+    if isinstance(after, SuperposedTrace):
+        method = f"{factor:.4g} copies shifted by up to {after.jitter_seconds:g} s"
+    return ScalingReport(
+        method=method,
+        factor=factor,
+        before=drawn_dispersion(before),
+        after=drawn_dispersion(after),
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def scaled_to_peak(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from simulations.traces.demand import bucket_edges
 from simulations.traces.errors import InvalidTrace
 from simulations.traces.request_trace import RequestTrace
 from simulations.traces.trace import Trace
@@ -130,19 +131,33 @@ def describe(trace: Trace) -> TraceStatistics:
 
 
 def dispersion(trace: Trace) -> Dispersion:
-    """Index of dispersion of counts at 1 s and 60 s, as far as the trace resolves them."""
+    """Index of dispersion of the known counts at 1 s and 60 s, as far as they resolve them."""
+    return _dispersion(trace, None)
+
+
+def drawn_dispersion(trace: Trace, seed: int = 0) -> Dispersion:
+    """The same of counts as a replay sees them: those of a rate trace are drawn."""
+    return _dispersion(trace, np.random.default_rng(seed))
+
+
+def _dispersion(trace: Trace, generator: np.random.Generator | None) -> Dispersion:
+    def counted(bucket_seconds: float) -> NDArray[np.float64]:
+        if generator is None:
+            return trace.demand(bucket_seconds).requests
+        edges = bucket_edges(trace.duration_seconds, bucket_seconds)
+        return trace.demand_sums(edges, generator).requests
+
+    resolution = 0.0 if generator is not None else trace.resolution_seconds
     local = at_1s = at_60s = None
-    if trace.resolution_seconds <= 1.0:
-        counts = trace.demand(1.0).requests
+    if resolution <= 1.0:
+        counts = counted(1.0)
         at_1s = _index_of_dispersion(counts)
         windows = counts[: len(counts) // 60 * 60].reshape(-1, 60)
         busy = windows[windows.sum(axis=1) > 0.0]
         if len(busy):
             local = float(np.mean(busy.var(axis=1, ddof=1) / busy.mean(axis=1)))
-    if trace.resolution_seconds <= _MINUTE_SECONDS:
-        at_60s = _index_of_dispersion(
-            _whole(trace.demand(_MINUTE_SECONDS).requests, trace, _MINUTE_SECONDS)
-        )
+    if resolution <= _MINUTE_SECONDS:
+        at_60s = _index_of_dispersion(_whole(counted(_MINUTE_SECONDS), trace, _MINUTE_SECONDS))
     return Dispersion(local_1s=local, at_1s=at_1s, at_60s=at_60s)
 
 

@@ -131,6 +131,18 @@ class Table:
         """Error for data row ``row``."""
         return InvalidTrace.in_file(self.path, self.line_of(row), problem, expected)
 
+    def refuse(
+        self,
+        wrong: NDArray[np.bool_],
+        values: NDArray[np.float64],
+        name: str,
+        expected: str,
+    ) -> None:
+        """Raise for the first row that is wrong, if any; arrays have shape (rows,)."""
+        if bool(wrong.any()):
+            row = int(np.argmax(wrong))
+            raise self.wrong(row, f"{name} is {values[row]:.10g}", expected)
+
     def _numbers_of(self, block: Block, positions: Sequence[int]) -> NDArray[np.float64]:
         try:
             values = self._parsed(block, positions, np.float64)
