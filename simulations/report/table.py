@@ -3,92 +3,26 @@
 Wide consoles get one table; narrow ones get it in parts, so that no figure is ever cut off.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from simulations.report.document import ForecastPart, PolicyPart, ResultsDocument
+from simulations.report.columns import Columns, column_groups, money
+from simulations.report.document import ResultsDocument
 from simulations.report.savings import savings_sentence
-
-#: What stands for a value that is not known or does not apply.
-UNKNOWN = "-"
 
 #: Columns of an imagined console that every table fits, to measure how wide one would be.
 UNLIMITED = 10_000
 
 
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _money(value: float) -> str:
-    return f"{value:,.2f}"
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.2f}"
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{1000 * value:.2f}" if value < 0.01 else f"{1000 * value:.1f}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A heading over one figure of every policy; a figure that is None is not known."""
-
-    heading: str
-    value: Callable[[PolicyPart], float | None]
-    text: Callable[[float], str]
-
-    def cell(self, policy: PolicyPart) -> str:
-        value = self.value(policy)
-        return UNKNOWN if value is None else self.text(value)
-
-
-def _of_forecast(
-    pick: Callable[[ForecastPart], float | None],
-) -> Callable[[PolicyPart], float | None]:
-    return lambda policy: None if policy.forecast is None else pick(policy.forecast)
-
-
-_OUTCOME = (
-    _Column("cost", lambda p: p.cost, _money),
-    _Column("/ plan", lambda p: p.cost_over_reference_plan, _ratio),
-    _Column("attained\n%", lambda p: p.attainment, _share),
-    _Column("degraded\n%", lambda p: p.degraded_share, _share),
-    _Column("missed", lambda p: float(p.missed), _count),
-    _Column("refused", lambda p: float(p.refused), _count),
-)
-_LATENCY = (
-    _Column("TTFT s\np50", lambda p: p.ttft_seconds.p50, _seconds),
-    _Column("\np95", lambda p: p.ttft_seconds.p95, _seconds),
-    _Column("\np99", lambda p: p.ttft_seconds.p99, _seconds),
-    _Column("TPOT ms\np50", lambda p: p.tpot_seconds.p50, _milliseconds),
-    _Column("\np95", lambda p: p.tpot_seconds.p95, _milliseconds),
-    _Column("\np99", lambda p: p.tpot_seconds.p99, _milliseconds),
-)
-_BEHAVIOUR = (
-    _Column("churn", lambda p: float(p.churn), _count),
-    _Column("starting\nGPU h", lambda p: p.starting_gpu_hours, _money),
-    _Column("trusted\n%", _of_forecast(lambda f: f.trusted_share), _share),
-    _Column("changed\n%", _of_forecast(lambda f: f.changed_decision_share), _share),
-    _Column("WAPE\n%", _of_forecast(lambda f: f.wape), _share),
-    _Column("persist.\n%", _of_forecast(lambda f: f.persistence_wape), _share),
-    _Column("plan()\nms", lambda p: p.plan_seconds.mean, _milliseconds),
-)
+def _headings(columns: Columns) -> list[str]:
+    """Two-line headings; what neighbours have in common stands over the first of them."""
+    above = ["", *(column.over for column in columns)]
+    return [
+        f"{'' if column.over == before else column.over}\n{column.heading}"
+        for column, before in zip(columns, above, strict=False)
+    ]
 
 
 class ComparisonTable:
@@ -99,8 +33,8 @@ class ComparisonTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """As few tables as fit: groups of columns share a table while the width allows it."""
-        columns: tuple[_Column, ...] = ()
-        for group in (_OUTCOME, _LATENCY, _BEHAVIOUR):
+        columns: Columns = ()
+        for group in column_groups(self._document):
             joined = self._table(columns + group)
             width = console.measure(joined, options=options.update(width=UNLIMITED)).maximum
             if columns and width > options.max_width:
@@ -111,13 +45,13 @@ class ComparisonTable:
         yield self._table(columns)
         yield self._notes()
 
-    def _table(self, columns: tuple[_Column, ...]) -> Table:
+    def _table(self, columns: Columns) -> Table:
         table = Table(
             box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold"
         )
         table.add_column("policy", overflow="fold", vertical="bottom")
-        for column in columns:
-            table.add_column(column.heading, justify="right", no_wrap=True)
+        for heading in _headings(columns):
+            table.add_column(heading, justify="right", no_wrap=True)
         best = self._document.best
         for policy in self._document.by_cost():
             met = self._document.meets_target(policy)
@@ -143,7 +77,7 @@ class ComparisonTable:
         if document.ceiling is not None:
             text.append(f"Ceiling with unlimited replicas {100 * document.ceiling:.2f} %. ")
         if document.lower_bound_cost is not None:
-            text.append(f"Proved lower bound {_money(document.lower_bound_cost)}")
+            text.append(f"Proved lower bound {money(document.lower_bound_cost)}")
         if document.plan_over_bound is not None:
             text.append(f" (reference plan / bound {document.plan_over_bound:.3f})")
         if document.lower_bound_cost is not None:
