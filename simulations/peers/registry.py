@@ -7,6 +7,8 @@ from typing import Any
 from controller.core.domain.policy import Policy, RoutingLaw
 from controller.core.domain.variant import Role
 from controller.ports import Planner
+from simulations.peers.aibrix.law import Strategy
+from simulations.peers.aibrix.planner import kv_autoscaler, queue_autoscaler
 from simulations.peers.hpa.setups import queue_hpa, waiting_hpa
 from simulations.peers.keda.setups import queue_keda, waiting_keda
 from simulations.peers.knative.planner import concurrency_kpa
@@ -94,6 +96,18 @@ def _kpa_knative(facts: PeerFacts) -> Planner[Any]:
     return concurrency_kpa(facts.policy, facts.knees)
 
 
+def _aibrix_apa(facts: PeerFacts) -> Planner[Any]:
+    return kv_autoscaler(facts.policy, Strategy.APA)
+
+
+def _aibrix_apa_queue(facts: PeerFacts) -> Planner[Any]:
+    return queue_autoscaler(facts.policy, facts.knees, Strategy.APA)
+
+
+def _aibrix_kpa(facts: PeerFacts) -> Planner[Any]:
+    return kv_autoscaler(facts.policy, Strategy.KPA)
+
+
 _PEERS = (
     Peer(
         "static-peak",
@@ -129,5 +143,20 @@ _PEERS = (
         "kpa-knative",
         "Knative KPA on waiting + running per replica, target 0.7 of the knee, Knative's defaults",
         _kpa_knative,
+    ),
+    Peer(
+        "aibrix-apa",
+        "AIBrix APA on KV use, target 0.5 as in its samples, its cooldown as written",
+        _aibrix_apa,
+    ),
+    Peer(
+        "aibrix-apa-queue",
+        "AIBrix APA on waiting + running per pod, target 0.8 of the knee",
+        _aibrix_apa_queue,
+    ),
+    Peer(
+        "aibrix-kpa-as-written",
+        "AIBrix KPA on KV use, target 0.5, with its code's defects",
+        _aibrix_kpa,
     ),
 )

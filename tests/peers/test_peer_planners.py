@@ -27,6 +27,8 @@ from controller.core.domain.policy import (
     Slo,
 )
 from controller.core.domain.variant import PerformanceProfile, Role, Variant
+from simulations.peers.aibrix.law import Strategy
+from simulations.peers.aibrix.planner import kv_autoscaler, queue_autoscaler
 from simulations.peers.hpa.planner import ExternalAverage, HpaPlanner, Signal
 from simulations.peers.hpa.setups import outstanding_target, queue_hpa, waiting_hpa
 from simulations.peers.keda.fallback import Fallback
@@ -370,6 +372,49 @@ def test_kpa_holds_without_data() -> None:
         decision, history = planner.plan(policy(), now, history, 15.0 * tick)
         assert decision.allocation == (6, 0)
         assert decision.binding is Reason.METRICS_MISSING
+
+
+def test_aibrix_counts_loading_pods_as_zero() -> None:
+    """A pod that still loads pulls the average down, as AIBrix's scrape of it is refused."""
+    planner = kv_autoscaler(policy(), Strategy.APA)
+    full = replace(seen(2, 0.0), kv_use=Measured(0.9, 0.0))
+    loading = replace(full, desired=4, starting_since_seconds=(0.0, 0.0))
+    history = planner.initial(policy(), None)
+    decision, _ = planner.plan(policy(), observation(full, seen(0, 0.0)), history, 0.0)
+    assert decision.allocation == (4, 0)
+    decision, _ = planner.plan(policy(), observation(loading, seen(0, 0.0)), history, 0.0)
+    assert decision.allocation == (4, 0)
+    assert decision.binding is Reason.PEER_LAW
+
+
+def test_aibrix_on_outstanding() -> None:
+    """The tuned setup divides outstanding per Ready pod by a share of the knee."""
+    planner = queue_autoscaler(policy(), KNEES, Strategy.APA)
+    history = planner.initial(policy(), None)
+    decision, _ = planner.plan(policy(), observation(seen(4, 240.0), seen(0, 0.0)), history, 0.0)
+    assert decision.allocation == (6, 0)
+
+
+def test_aibrix_holds_when_every_fetch_fails() -> None:
+    """Without any value AIBrix reports an error and leaves the replicas."""
+    planner = kv_autoscaler(policy(), Strategy.KPA)
+    history = planner.initial(policy(), None)
+    decision, _ = planner.plan(policy(), observation(seen(6, 0.0), seen(0, 0.0)), history, 0.0)
+    assert decision.allocation == (6, 0)
+    assert decision.binding is Reason.METRICS_MISSING
+
+
+@pytest.mark.parametrize(("inverted", "expected"), [(True, 1), (False, 4)])
+def test_aibrix_cooldown_and_its_twin(inverted: bool, expected: int) -> None:  # noqa: FBT001 - the case
+    """As written a lower recommendation is taken up at once; the twin holds the greatest."""
+    planner = kv_autoscaler(policy(), Strategy.APA, inverted_cooldown=inverted)
+    history = planner.initial(policy(), None)
+    replicas = 4
+    for tick, use in enumerate([0.5] + [0.01] * 13):
+        now = observation(replace(seen(replicas, 0.0), kv_use=Measured(use, 0.0)), seen(0, 0.0))
+        decision, history = planner.plan(policy(), now, history, 15.0 * tick)
+        replicas = decision.allocation[0]
+    assert replicas == expected
 
 
 def facts(law: RoutingLaw = RoutingLaw.OVERFLOW, *variants: Variant) -> PeerFacts:
