@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from controller.api.rules import Part
 
 #: Longest message: nine of them must leave room for the rest of a 4 KiB status.
-MESSAGE_CHARACTERS: Final = 80
+MESSAGE_CHARACTERS: Final = 76
 
 
 class ConditionType(StrEnum):
@@ -108,9 +108,7 @@ class Condition(Part):
     type: Annotated[ConditionType, Field(description="What is judged.")]
     status: Annotated[ConditionStatus, Field(description="True, False or Unknown.")]
     reason: Annotated[ConditionReason, Field(description="Why, out of a closed list.")]
-    message: Annotated[
-        str, Field(max_length=MESSAGE_CHARACTERS, description="Why, for people.")
-    ] = ""
+    message: Annotated[str, Field(max_length=MESSAGE_CHARACTERS, description="Why, for people.")]
     last_transition_time: Annotated[
         str,
         Field(

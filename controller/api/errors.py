@@ -76,10 +76,7 @@ def _known(location: Sequence[str | int], schema: Node) -> str:
 def _expected(node: Node, entry: Mapping[str, Any]) -> str:
     kind = node["type"]
     if "enum" in node:
-        choices = [str(choice) for choice in node["enum"]]
-        if entry["input"] is False and "Off" in choices:
-            return '"Off" in quotes: YAML reads a bare Off as false'
-        return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+        return _expected_choice([str(choice) for choice in node["enum"]], entry["input"])
     if kind == "integer":
         return f"an integer{_range(node.get('minimum'), node.get('maximum'))}"
     if kind == "string":
@@ -90,6 +87,12 @@ def _expected(node: Node, entry: Mapping[str, Any]) -> str:
         fields: list[str] = node.get("required") or list(node.get("properties", ()))
         return f"an object with {', '.join(fields)}"
     return f"a {kind}"
+
+
+def _expected_choice(choices: Sequence[str], found: Any) -> str:
+    if found is False and "Off" in choices:
+        return '"Off" in quotes: YAML reads a bare Off as false'
+    return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
 
 
 def _expected_string(node: Node, entry: Mapping[str, Any]) -> str:

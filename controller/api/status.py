@@ -19,13 +19,13 @@ from controller.api.rules import ListMap, Part
 STATUS_BYTES: Final = 4096
 
 #: Steps of the last decision that are shown.
-STEPS_KEPT: Final = 6
+STEPS_KEPT: Final = 5
 
-#: Longest number: twelve places before or after the point, and a sign.
-_NUMBER_CHARACTERS: Final = 16
+#: Longest number: a sign, and either all digits of the largest or all places of the smallest.
+_NUMBER_CHARACTERS: Final = 12
 
 _LARGEST: Final = 1e9
-_SMALLEST: Final = 1e-9
+_SMALLEST: Final = 1e-6
 
 Number = Annotated[str, Field(max_length=_NUMBER_CHARACTERS)]
 """A decimal of four significant digits."""
@@ -158,17 +158,20 @@ class Status(StatusPart):
     """What was seen and decided, written by the operator."""
 
     observed_generation: Annotated[
-        int, Field(ge=0, description="metadata.generation of the spec that this status is about.")
-    ] = 0
+        int | None,
+        Field(ge=0, description="metadata.generation of the spec that this status is about."),
+    ] = None
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, description="State by aspect."), ListMap("type")
     ] = ()
     primary: Annotated[
-        str, Field(max_length=16, description="Replicas of the Primary variants: ready/desired.")
-    ] = ""
+        str | None,
+        Field(max_length=16, description="Replicas of the Primary variants: ready/desired."),
+    ] = None
     fallback: Annotated[
-        str, Field(max_length=16, description="Replicas of the Fallback variants: ready/desired.")
-    ] = ""
+        str | None,
+        Field(max_length=16, description="Replicas of the Fallback variants: ready/desired."),
+    ] = None
     variants: Annotated[
         tuple[VariantStatus, ...],
         Field(max_length=8, description="State by variant."),
@@ -197,6 +200,6 @@ def read_status(document: Mapping[str, Any]) -> Status:
         return Status()
 
 
-def ready_of_desired(ready: Sequence[int], desired: Sequence[int]) -> str:
-    """Return ``ready/desired`` summed, or nothing where there is no such variant."""
-    return f"{sum(ready)}/{sum(desired)}" if ready else ""
+def ready_of_desired(ready: Sequence[int], desired: Sequence[int]) -> str | None:
+    """Return ``ready/desired`` summed, or None where there is no such variant."""
+    return f"{sum(ready)}/{sum(desired)}" if ready else None

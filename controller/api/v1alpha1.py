@@ -47,7 +47,8 @@ def parse(document: Mapping[str, Any]) -> ModelDeployment:
     """
     if not isinstance(document, Mapping):
         raise InvalidModelDeployment(
-            f"found {type(document).__name__}; write a mapping with apiVersion, kind, spec"
+            f"found {type(document).__name__}; write a mapping with "
+            "apiVersion, kind, metadata and spec"
         )
     body = {key: value for key, value in document.items() if key != "status"}
     try:

@@ -83,7 +83,9 @@ def invalid_status(
     )
 
 
-def _replicas(policy: Policy, observation: Observation, decision: Decision, role: Role) -> str:
+def _replicas(
+    policy: Policy, observation: Observation, decision: Decision, role: Role
+) -> str | None:
     mine = policy.indices(role)
     return ready_of_desired(
         [observation.variants[i].ready for i in mine], [decision.allocation[i] for i in mine]
