@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -22,8 +23,14 @@ class InvalidModelDeployment(ValueError):  # noqa: N818 - named after what it is
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Return one line per wrong field, in the order of the document."""
-    schema = structural(model)
+    schema = _schema_of(model)
     return [line for entry in error.errors() for line in _lines(entry, schema)]
+
+
+@cache
+def _schema_of(model: type[BaseModel]) -> Node:
+    """Keep what is read only: making it takes longer than all of the rest."""
+    return structural(model)
 
 
 def _lines(entry: Mapping[str, Any], schema: Node) -> list[str]:

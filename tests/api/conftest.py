@@ -119,10 +119,15 @@ def rule_messages(schema: Document, value: Any) -> Iterator[str]:
             yield from rule_messages(schema["items"], entry)
 
 
+@cache
+def _schema() -> Document:
+    schema: Document = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
 def admit(document: Document) -> list[str]:
     """Return what an API server refuses in ``document``; nothing means that it is stored."""
-    version = crd()["spec"]["versions"][0]
-    schema = version["schema"]["openAPIV3Schema"]
+    schema = _schema()
     stored = filled(schema, copy.deepcopy(document))
     return list(structural_errors(schema, stored, "")) or list(rule_messages(schema, stored))
 
