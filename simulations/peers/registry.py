@@ -12,6 +12,7 @@ from simulations.peers.aibrix.planner import kv_autoscaler, queue_autoscaler
 from simulations.peers.hpa.setups import queue_hpa, waiting_hpa
 from simulations.peers.keda.setups import queue_keda, waiting_keda
 from simulations.peers.knative.planner import concurrency_kpa
+from simulations.peers.ray.planner import queue_ray
 from simulations.peers.static import static_peak
 
 
@@ -108,6 +109,10 @@ def _aibrix_kpa(facts: PeerFacts) -> Planner[Any]:
     return kv_autoscaler(facts.policy, Strategy.KPA)
 
 
+def _ray_serve(facts: PeerFacts) -> Planner[Any]:
+    return queue_ray(facts.policy, facts.knees)
+
+
 _PEERS = (
     Peer(
         "static-peak",
@@ -158,5 +163,10 @@ _PEERS = (
         "aibrix-kpa-as-written",
         "AIBrix KPA on KV use, target 0.5, with its code's defects",
         _aibrix_kpa,
+    ),
+    Peer(
+        "ray-serve",
+        "Ray Serve on ongoing requests per replica, target 0.8 of the knee, delays 30 s and 600 s",
+        _ray_serve,
     ),
 )

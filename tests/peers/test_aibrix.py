@@ -1,6 +1,7 @@
 """AIBrix's autoscalers against their own answers, and on hand-made cases."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,15 @@ def spec_of(config: dict[str, Any]) -> AibrixSpec:
         FIELDS[key.split("/")[1]]: float(value.removesuffix("s"))
         for key, value in (config["annotations"] or {}).items()
     }
-    return AibrixSpec(
+    plain = AibrixSpec(
         strategy=Strategy(config["strategy"]),
         targets=tuple(config["targets"]),
         min_replicas=config["min"],
         max_replicas=config["max"],
         stable_window_seconds=config["stable_window_s"],
         panic_window_seconds=config["panic_window_s"],
-        **annotations,
     )
+    return replace(plain, **annotations)  # type: ignore[arg-type] # all are numbers
 
 
 @needs_golden

@@ -35,6 +35,7 @@ from simulations.peers.keda.fallback import Fallback
 from simulations.peers.keda.planner import KedaPlanner, ScaledObject
 from simulations.peers.keda.setups import queue_keda
 from simulations.peers.knative.planner import concurrency_kpa
+from simulations.peers.ray.planner import queue_ray
 from simulations.peers.registry import (
     NotApplicable,
     PeerFacts,
@@ -415,6 +416,33 @@ def test_aibrix_cooldown_and_its_twin(inverted: bool, expected: int) -> None:  #
         decision, history = planner.plan(policy(), now, history, 15.0 * tick)
         replicas = decision.allocation[0]
     assert replicas == expected
+
+
+def test_ray_waits_for_its_delays() -> None:
+    """Ray goes up 30 s after the first tick that wants more, and down 600 s after."""
+    planner = queue_ray(policy(), KNEES)
+    history = planner.initial(policy(), None)
+    path = []
+    replicas = 2
+    for tick, load in enumerate([80.0] * 3 + [240.0] * 6 + [80.0] * 50):
+        now = observation(seen(replicas, load), seen(0, 0.0))
+        decision, history = planner.plan(policy(), now, history, 15.0 * tick)
+        replicas = decision.allocation[0]
+        path.append(replicas)
+    assert path[:5] == [2] * 5
+    assert path[9:40] == [6] * 31
+    assert path[-1] == 2
+
+
+def test_ray_holds_without_samples() -> None:
+    """Once the look-back holds no sample nothing changes."""
+    planner = queue_ray(policy(), KNEES)
+    history = planner.initial(policy(), None)
+    for tick in range(60):
+        now = observation(seen(6, None), seen(0, 0.0))
+        decision, history = planner.plan(policy(), now, history, 15.0 * tick)
+        assert decision.allocation == (6, 0)
+        assert decision.binding is Reason.METRICS_MISSING
 
 
 def facts(law: RoutingLaw = RoutingLaw.OVERFLOW, *variants: Variant) -> PeerFacts:
