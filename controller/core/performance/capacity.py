@@ -16,9 +16,9 @@ Routing laws (DESIGN section 3):
 ``PerEndpoint`` balancing makes every replica a pool of one, ``LeastLoaded`` balances a pool.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
@@ -35,8 +35,9 @@ from controller.core.performance.transient import Stream, transient_misses
 
 Array = NDArray[np.float64]
 
-#: Counts at which tables are exact; in between capacity is interpolated.
-_NODES: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 1000)
+#: Tables are exact at powers of this, by the number of variants; interpolated in between.
+_STEPS: Final = {1: 2, 2: 2, 3: 3}
+_MOST_AXES: Final = len(_STEPS)
 _MOST_REPLICAS: Final = 65_536
 
 
@@ -59,6 +60,7 @@ class FleetCapacity:
         default_factory=dict, repr=False
     )
     _capacities: dict[Allocation, float] = field(default_factory=dict, repr=False)
+    _grids: "dict[tuple[int, ...], _Grid]" = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Reject a correction no replica can have; raises ``ValueError``."""
@@ -97,17 +99,46 @@ class FleetCapacity:
         curve = self._fleet(allocation, weights)
         if curve is None:
             return 0.0
-        rate = arrival_rate / self.correction
-        return sum(
-            curve.served_share(v, rate)
-            for v, variant in enumerate(self.variants)
-            if variant.role is Role.FALLBACK
-        )
+        return curve.served_share(self._fallbacks, arrival_rate / self.correction)
 
     def outstanding(self, allocation: Allocation, arrival_rate: float) -> float:
         """Mean requests running and waiting in the whole fleet."""
         curve = self._fleet(allocation, None)
         return 0.0 if curve is None else curve.mean_outstanding(arrival_rate / self.correction)
+
+    def rate_at(self, allocation: Allocation, outstanding: float) -> float:
+        """Arrival rate at which so many are outstanding in the mean; 0 where nothing serves."""
+        curve = self._fleet(allocation, None)
+        return 0.0 if curve is None else curve.rate_at(outstanding) * self.correction
+
+    def outstanding_at_capacity(self, variant: int, replicas: int = 20) -> float:
+        """Mean outstanding per replica of a fleet of one variant at its capacity: the knee."""
+        allocation = self._just(variant, replicas)
+        return self.outstanding(allocation, self.capacity(allocation)) / replicas
+
+    def shares(self, allocation: Allocation, arrival_rates: Array) -> tuple[Array, Array]:
+        """Missed and degraded shares at many arrival rates at once, both of their shape."""
+        curve = self._fleet(allocation, None)
+        if curve is None:
+            return np.ones(len(arrival_rates)), np.zeros(len(arrival_rates))
+        rates = arrival_rates / self.correction
+        return curve.miss_shares(rates), self._degraded(curve, rates)
+
+    def degraded_shares(self, counts: NDArray[np.int64]) -> Array:
+        """Degraded share at capacity of many allocations, ``counts`` (allocations, variants).
+
+        Interpolated on the ladder of ``table``, like which it needs one to three variants.
+        """
+        most = tuple(int(n) for n in counts.max(axis=0))
+        per_replica = self._grid(most).per_replica[tuple(counts.T)]
+        served = counts * per_replica
+        whole = served.sum(axis=1)
+        part = served[:, self._fallbacks].sum(axis=1)
+        return np.asarray(np.where(whole > 0.0, part / np.maximum(whole, 1e-12), 0.0))
+
+    def with_mix(self, mix: TokenMix) -> "FleetCapacity":
+        """Return the same fleet under another token mix."""
+        return fleet_capacity(self.variants, self.slo, self.routing, mix, self.correction)
 
     def ceiling(self, allocation: Allocation) -> float:
         """Share of requests that is good when next to nothing arrives."""
@@ -147,21 +178,40 @@ class FleetCapacity:
         return high
 
     def table(self, max_counts: tuple[int, ...]) -> Array:
-        """Capacity of every allocation of one or two variants, shape (max + 1, ...).
+        """Capacity of every allocation up to these counts, shape (max + 1, ...).
 
-        Exact on a ladder of counts (1, 2, 3, 5, 8, ... and the last), else interpolated. Raises
-        ``ValueError`` for more than two variants.
+        Exact on a ladder of counts (1, 2, 4, 8, ... and the last), else interpolated. Raises
+        ``ValueError`` for more than three variants, whose allocations are too many to list.
         """
-        if len(max_counts) != len(self.variants) or len(max_counts) > 2:
+        return self._grid(max_counts).capacity * self.correction
+
+    def _grid(self, max_counts: tuple[int, ...]) -> "_Grid":
+        if len(max_counts) != len(self.variants) or len(max_counts) > _MOST_AXES:
             raise ValueError(
-                f"a table needs one or two variants and a count for each, got {max_counts} for "
-                f"{len(self.variants)} variants"
+                f"a table needs one to {_MOST_AXES} variants and a count for each, got "
+                f"{max_counts} for {len(self.variants)} variants"
             )
-        if len(max_counts) == 1:
-            return self._line(max_counts[0], lambda n: (n,))
-        first = _ladder(max_counts[0])
-        rows = np.stack([self._line(max_counts[1], lambda m, n=n: (n, m)) for n in first])
-        return _between(np.array(first), rows, max_counts[0])
+        known = self._grids.get(max_counts)
+        if known is not None:
+            return known
+        axes = [_ladder(most, _STEPS[len(max_counts)]) for most in max_counts]
+        shape = tuple(len(axis) for axis in axes)
+        capacity = np.zeros(shape)
+        per_replica = np.zeros((*shape, len(axes)))
+        for index in np.ndindex(shape):
+            counts = tuple(axis[i] for axis, i in zip(axes, index, strict=True))
+            capacity[index] = self.capacity(counts) / self.correction
+            # A kind with no replica yet takes as much per replica as its first one would.
+            near = tuple(max(count, 1) for count in counts)
+            curve = self._fleet(near, None)
+            if curve is not None:
+                rate = self.capacity(near) / self.correction
+                per_replica[index] = curve.served_shares(rate) / near
+        for axis, most in zip(range(len(axes)), max_counts, strict=True):
+            capacity = _between(axes[axis], capacity, axis, most)
+            per_replica = _between(axes[axis], per_replica, axis, most)
+        known = self._grids[max_counts] = _Grid(capacity, per_replica)
+        return known
 
     def transient_misses(
         self,
@@ -190,6 +240,14 @@ class FleetCapacity:
             streams = self._streams(whole, 1.0)
         spilled = self._of_role(allocation, Role.FALLBACK) if law is RoutingLaw.OVERFLOW else ()
         return transient_misses(streams, self._streams(tuple(spilled), 1.0), backlog, path, step)
+
+    def _degraded(self, curve: LoadCurve, rates: Array) -> Array:
+        column = curve.served[:, self._fallbacks].sum(axis=1)
+        return np.asarray(np.interp(rates, curve.rates, column))
+
+    @cached_property
+    def _fallbacks(self) -> list[int]:
+        return [v for v, variant in enumerate(self.variants) if variant.role is Role.FALLBACK]
 
     def _carried(self, curve: LoadCurve) -> float:
         """Capacity of a fleet at correction 1."""
@@ -294,26 +352,38 @@ class FleetCapacity:
             if n
         ]
 
-    def _line(self, most: int, allocation: Callable[[int], Allocation]) -> Array:
-        nodes = _ladder(most)
-        exact = np.array([self.capacity(allocation(n)) for n in nodes])
-        return _between(np.array(nodes), exact, most)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grid:
+    """All allocations: ``capacity`` (max + 1, ...) and ``per_replica`` (max + 1, ..., variants).
+
+    The latter is what a replica of each kind takes of the arrivals at capacity.
+    """
+
+    capacity: Array
+    per_replica: Array
 
 
-def _ladder(most: int) -> list[int]:
-    return [n for n in _NODES if n < most] + [most]
+def _ladder(most: int, step: int) -> list[int]:
+    nodes = [0]
+    rung = 1
+    while rung < most:
+        nodes.append(rung)
+        rung *= step
+    return nodes if most == 0 else [*nodes, most]
 
 
-def _between(nodes: NDArray[np.int64], values: Array, most: int) -> Array:
-    """Interpolate along the first axis at all counts up to ``most``."""
-    wanted = np.arange(most + 1)
-    right = np.clip(np.searchsorted(nodes, wanted), 1, max(len(nodes) - 1, 1))
+def _between(nodes: list[int], values: Array, axis: int, most: int) -> Array:
+    """Interpolate along an axis at all counts up to ``most``."""
     if len(nodes) == 1:
         return values
-    left = right - 1
-    share = (wanted - nodes[left]) / (nodes[right] - nodes[left])
-    share = share.reshape((-1,) + (1,) * (values.ndim - 1))
-    return np.asarray(values[left] * (1.0 - share) + values[right] * share)
+    wanted = np.arange(most + 1)
+    right = np.clip(np.searchsorted(nodes, wanted), 1, len(nodes) - 1)
+    known = np.array(nodes)
+    share = (wanted - known[right - 1]) / (known[right] - known[right - 1])
+    share = share.reshape((-1,) + (1,) * (values.ndim - 1 - axis))
+    low, high = np.take(values, right - 1, axis=axis), np.take(values, right, axis=axis)
+    return np.asarray(low + (high - low) * share)
 
 
 @lru_cache(maxsize=512)

@@ -39,17 +39,26 @@ class LoadCurve:
         """Share of arrivals missed at this arrival rate."""
         return float(np.exp(np.interp(rate, self.rates, self.log_bad)))
 
-    def refused_share(self, rate: float) -> float:
-        """Share of arrivals refused at this arrival rate."""
-        return float(np.interp(rate, self.rates, self.refused))
+    def miss_shares(self, rates: Array) -> Array:
+        """Share of arrivals missed at each of these arrival rates."""
+        return np.asarray(np.exp(np.interp(rates, self.rates, self.log_bad)))
 
-    def served_share(self, variant: int, rate: float) -> float:
-        """Share of arrivals that this variant takes at this arrival rate."""
-        return float(np.interp(rate, self.rates, self.served[:, variant]))
+    def served_shares(self, rate: float) -> Array:
+        """Share of arrivals that each variant takes at this arrival rate, shape (variants,)."""
+        columns = range(self.served.shape[1])
+        return np.array([np.interp(rate, self.rates, self.served[:, v]) for v in columns])
+
+    def served_share(self, variants: Sequence[int], rate: float) -> float:
+        """Share of arrivals that these variants take together at this arrival rate."""
+        return float(sum(np.interp(rate, self.rates, self.served[:, v]) for v in variants))
 
     def mean_outstanding(self, rate: float) -> float:
         """Mean requests outstanding in the fleet at this arrival rate."""
         return float(np.interp(rate, self.rates, self.outstanding))
+
+    def rate_at(self, outstanding: float) -> float:
+        """Arrival rate at which so many are outstanding; the last rate where none is enough."""
+        return float(np.interp(outstanding, self.outstanding, self.rates))
 
     def capacity(self, allowed: float) -> float:
         """Highest arrival rate up to which at most ``allowed`` of the arrivals are missed."""

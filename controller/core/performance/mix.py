@@ -91,6 +91,10 @@ class TokenMix:
         """Mean iterations a request decodes in: its output tokens but for the first."""
         return max(self.output_mean - 1.0, _LEAST_DECODE)
 
+    def with_means(self, prompt_mean: float, output_mean: float) -> "TokenMix":
+        """Return the mix with other means and the same shape."""
+        return replace(self, prompt_mean=prompt_mean, output_mean=output_mean)
+
     def rounded(self, step: float = 0.02) -> "TokenMix":
         """Return the mix with its means on a grid of ratio 1 + ``step``: few mixes, few tables."""
         return replace(

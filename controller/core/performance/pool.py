@@ -18,7 +18,7 @@ from controller.core.performance.requests import BadTable
 
 Array = NDArray[np.float64]
 
-_GRID_POINTS: Final = 192
+_GRID_POINTS: Final = 128
 _GRID_POWER: Final = 1.5
 #: Arrival rates of the ladder over the rate at which half of the requests are bad.
 _LOADS: Final[Array] = np.concatenate(
@@ -96,7 +96,7 @@ def _kind(table: BadTable, x: Array, cap: float, size: int) -> tuple[Array, Arra
     below = middle / curve.outstanding[0]
     throughput = np.where(below < 1.0, below * curve.throughput[0], throughput)
     spread = np.interp(middle, curve.outstanding, curve.spread)
-    bad = table.at(np.minimum(x + 1.0 / size, cap), size)
+    bad = table.at(np.minimum(x, cap), size)
     return throughput, spread, bad
 
 

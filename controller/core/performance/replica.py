@@ -18,8 +18,10 @@ follows the work left, so its variance is that of processor sharing times
 
     S = E[W^2] / (2 E[W] r),   r = mean work still to come of a request found decoding
 
-(S = 1 for egalitarian sharing). At low load requests do not meet and the factor is 1; in between
-it is weighed with the elasticity e = d log X / d log x: ``spread`` = e + (1 - e) S.
+(S = 1 for egalitarian sharing). At low load requests do not meet and the factor is 1; with the
+elasticity e = d log X / d log x it is about 1 + _UNEVEN_SHARE S (1 - e)^_UNEVEN_POWER. What a
+request notices is the mean over its life, whose variance is less by 1 - e / 3 (fluctuations decay
+at rate e / life); ``spread`` is the product.
 """
 
 from dataclasses import dataclass
@@ -38,7 +40,13 @@ _GRID_POINTS: Final = 96
 #: Points crowd towards an idle replica, where throughput bends most.
 _GRID_POWER: Final = 1.5
 _FIXED_POINT_STEPS: Final = 10
+#: Grid point, about a fifth of the running limit, at which prompts' works are compared.
+_WORKS_AT: Final = _GRID_POINTS // 3
 _LEAST_ELASTICITY: Final = 1e-3
+#: Fitted on the variance outstanding of 20 replicas in 80 runs of an iteration-exact engine (four
+#: replica kinds, four mixes, five loads): rms error of the variance 14 %.
+_UNEVEN_SHARE: Final = 0.93
+_UNEVEN_POWER: Final = 2.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,15 +102,18 @@ def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
     prompts = decodes / mix.decode_mean
     attention = profile.epsilon_milliseconds * mix.moment(2, 0) * prompts
     lengths = np.array(mix.shape.prompt) * mix.prompt_mean
-    chunks = float(QUANTILE_WEIGHTS @ np.maximum(1.0, lengths / profile.max_batched_tokens))
+    # A prompt longer than an iteration's budget comes in chunks, each of them a full one.
+    split = np.maximum(1.0, lengths / profile.max_batched_tokens)
+    chunks = float(QUANTILE_WEIGHTS @ split)
+    sizes, weights = lengths / split, QUANTILE_WEIGHTS * split / chunks
     tokens = prompts * mix.prompt_mean
     fullest = tokens / profile.max_batched_tokens
 
     def with_prompts(share: Array) -> Array:
-        batch = tokens / share + decodes
-        return np.asarray(
-            np.sqrt(t0**2 + (delta * batch) ** 2) + per_decode * decodes + attention / share
-        )
+        # One chunk for sure, and what others are expected to bring beside it.
+        beside = np.maximum(tokens / share - float(weights @ sizes), 0.0) + decodes
+        batches = np.sqrt(t0**2 + (delta * (sizes[None, :] + beside[:, None])) ** 2)
+        return np.asarray(batches @ weights + per_decode * decodes + attention / share)
 
     share = np.maximum(1.0 - np.exp(-prompts * chunks), fullest)
     both = with_prompts(share)
@@ -121,8 +132,10 @@ def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
     log_x = np.log(outstanding)
     elasticity = np.maximum(np.gradient(np.log(throughput), log_x), _LEAST_ELASTICITY)
     marginal = delta**2 * decodes / floor + profile.beta_milliseconds
-    uneven = _unevenness(profile, mix, prefill, marginal)
-    works = delta * lengths + profile.epsilon_milliseconds * lengths**2
+    # Of prompts that share an iteration's weights pass, a longer one adds more than in proportion.
+    beside = tokens[_WORKS_AT] + decodes[_WORKS_AT]
+    works = np.sqrt(t0**2 + (delta * (lengths + beside)) ** 2) - np.hypot(t0, delta * beside)
+    works += profile.epsilon_milliseconds * lengths**2
     return ReplicaCurve(
         profile=profile,
         mix=mix,
@@ -134,15 +147,19 @@ def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
         residual=residual,
         prefill=prefill,
         throughput=throughput,
-        spread=elasticity + (1.0 - elasticity) * uneven,
+        spread=_spread(profile, mix, prefill, marginal, elasticity),
         works=works / float(QUANTILE_WEIGHTS @ works),
     )
 
 
-def _unevenness(
-    profile: PerformanceProfile, mix: TokenMix, prefill: Array, marginal: Array
+def _spread(
+    profile: PerformanceProfile,
+    mix: TokenMix,
+    prefill: Array,
+    marginal: Array,
+    elasticity: Array,
 ) -> Array:
-    """S of the module's docstring at every grid point.
+    """Variance outstanding over its value under processor sharing; see the module's docstring.
 
     ``prefill`` is the mean prefill time, ``marginal`` the time a decode adds besides its context.
     Prefill is spread over prompts as delta I + epsilon I^2, scaled to that mean.
@@ -157,7 +174,9 @@ def _unevenness(
     wk = delta * (m(2, 1) + 0.5 * m(1, 2)) + eps * (m(3, 1) + 0.5 * m(2, 2))
     dd, dk = m(0, 2), m(1, 2) + 0.5 * m(0, 3)
     kk = m(2, 2) + m(1, 3) + 0.25 * m(0, 4)
-    work = prefill + marginal * m(0, 1) + kappa * (m(1, 1) + 0.5 * m(0, 2))
+    decode = marginal * m(0, 1) + kappa * (m(1, 1) + 0.5 * m(0, 2))
+    work = prefill + decode
+    left = (marginal * dd / 2.0 + kappa * (0.5 * m(1, 2) + m(0, 3) / 3.0)) / m(0, 1)
     square = (
         scale**2 * ww
         + 2.0 * scale * (marginal * wd + kappa * wk)
@@ -165,5 +184,6 @@ def _unevenness(
         + 2.0 * marginal * kappa * dk
         + kappa**2 * kk
     )
-    left = marginal * dd / 2.0 + kappa * (0.5 * m(1, 2) + m(0, 3) / 3.0)
-    return np.asarray(square / (2.0 * work * np.maximum(left / m(0, 1), 1e-9)))
+    uneven = square / (2.0 * work * np.maximum(left, 1e-9))
+    fluctuation = 1.0 + _UNEVEN_SHARE * uneven * (1.0 - elasticity) ** _UNEVEN_POWER
+    return np.asarray(fluctuation * (1.0 - elasticity / 3.0))

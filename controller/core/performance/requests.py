@@ -3,9 +3,10 @@
 **Time per output token.** A request of D decode iterations misses its threshold h when the prompts
 prefilled meanwhile stall it for more than its slack: with decode-only iterations of d(x) it has
 D (h - d) to lose. Stalls come as a compound Poisson sum of prefill times. On a replica of its own
-(arrivals regardless of its state) the window is the time allowed, D h; where arrivals follow the
-least outstanding, a stalled replica finishes less and so receives less, and the window is the time
-it takes anyhow, D T(x). With n replicas the window is D (T + (h - T) n^-_FEEDBACK_EXPONENT).
+(arrivals regardless of its state) the window is the time allowed, D h, and the rest of the
+iteration that held the own prompt; where arrivals follow the least outstanding, a stalled replica
+finishes less and so receives less, and the window is the time it takes anyhow, D T(x). With n
+replicas it lies between the two, the first with weight n^-_FEEDBACK_EXPONENT.
 
 **Time to first token.** Rest of the iteration in progress, prompts ahead on the same replica
 (M/G/1), own prefill in competition with the decodes, and beyond the running or KV limit the wait
@@ -27,9 +28,7 @@ from controller.core.performance.stalls import StallTail, WaitTail
 Array = NDArray[np.float64]
 
 #: How fast the feedback of a stalled replica on its own arrivals sets in with the pool's size.
-_FEEDBACK_EXPONENT: Final = 0.65
-#: Arrivals that follow departures come in clumps; stalls spread wider by this factor.
-_CLUMPING: Final = 1.15
+_FEEDBACK_EXPONENT: Final = 0.8
 #: Pool sizes at which tables are made; in between log P is interpolated over the window's share.
 _POOL_SHARES: Final[Array] = np.array([0.0, 0.1, 0.25, 0.5, 1.0])
 _QUEUE_POINTS: Final = 24
@@ -49,7 +48,7 @@ class BadTable:
         rung = int(np.clip(np.searchsorted(_POOL_SHARES, share) - 1, 0, len(_POOL_SHARES) - 2))
         weight = (share - _POOL_SHARES[rung]) / (_POOL_SHARES[rung + 1] - _POOL_SHARES[rung])
         row = (1.0 - weight) * self.log_bad[rung] + weight * self.log_bad[rung + 1]
-        return np.exp(np.interp(outstanding, self.outstanding, row))
+        return np.asarray(np.exp(np.interp(outstanding, self.outstanding, row)))
 
 
 @lru_cache(maxsize=1024)
@@ -82,11 +81,15 @@ def _slow_tokens(curve: ReplicaCurve, threshold: float) -> Array:
     tail = StallTail.of(curve.works)
     late = np.maximum(threshold - curve.iteration, 0.0)
     window = curve.iteration + _POOL_SHARES[:, None] * late
-    count = curve.throughput * decodes * window[:, None, :]
-    slack = decodes * (threshold - curve.decode_iteration) / curve.prefill
+    own = np.maximum(curve.prompt_iteration - curve.iteration, 0.0)
+    own = own * _POOL_SHARES[:, None]
+    count = curve.throughput * (decodes * window[:, None, :] + own[:, None, :])
+    # The request's own decode, which an arrival does not find yet.
+    slope = np.gradient(curve.decode_iteration, curve.outstanding)
+    mine = _POOL_SHARES[:, None] ** (1.0 / _FEEDBACK_EXPONENT) * slope
+    slack = decodes * (threshold - curve.decode_iteration - mine)[:, None, :] / curve.prefill
     slack = np.broadcast_to(slack, count.shape)
-    spread = np.where(slack > count, count + (slack - count) / _CLUMPING, slack)
-    return np.asarray(np.einsum("j,sjp->sp", weights, tail.above(count, spread)))
+    return np.asarray(np.einsum("j,sjp->sp", weights, tail.above(count, slack)))
 
 
 def _late_start(curve: ReplicaCurve, threshold: float) -> tuple[Array, Array]:
