@@ -301,7 +301,7 @@ _VALUES = st.sampled_from(
 
 
 @settings(
-    max_examples=100,
+    max_examples=200,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # copied before it is changed
 )
