@@ -139,6 +139,11 @@ class PolicyPart(_Part):
     timeline: TimelinePart | None
 
     @property
+    def cost_over_own_bound(self) -> float | None:
+        """Cost over what is proved necessary for this attainment and degraded share."""
+        return _ratio(self.cost, self.lower_bound_at_own_attainment)
+
+    @property
     def missed(self) -> int:
         """Requests that were not good: late, refused, timed out or failed."""
         return self.requests - self.good
@@ -168,6 +173,11 @@ class ResultsDocument(_Part):
     def plan_over_bound(self) -> float | None:
         """The certificate: no plan whatever can be cheaper than the reference by more than this."""
         return _ratio(self.reference_plan_cost, self.lower_bound_cost)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether the SLO lies above what unlimited replicas attain, and says nothing."""
+        return self.ceiling is not None and self.ceiling < self.slo.target
 
     def meets_target(self, policy: PolicyPart) -> bool:
         """Whether the policy reached the SLO's target on this scenario."""

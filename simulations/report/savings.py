@@ -35,16 +35,18 @@ def savings_sentence(document: ResultsDocument) -> str:
     """What the subject saved against every policy that attains no more than it does."""
     subject = _subject(document)
     if subject is None:
-        return f"No policy reached the target of {document.slo.target:.4g}."
+        return f"No policy attained the target of {100 * document.slo.target:.4g} %."
     beaten = _beaten(document, subject)
     if beaten:
-        parts = [f"{saved:.1%} below {name}" for name, saved in beaten]
-        text = f"{subject.name}: {_listed(parts)}, at equal or better attainment."
+        parts = [f"{100 * saved:.1f} % below {name}" for name, saved in beaten]
+        text = f"{subject.name}: cost {_listed(parts)}, at equal or better attainment."
     elif len(document.policies) > 1:
-        text = f"{subject.name}: below no other policy at equal or better attainment."
+        text = f"{subject.name}: cost below no other policy at equal or better attainment."
     else:
         text = f"{subject.name}: the only policy that was run."
     if not document.meets_target(subject):
-        attained = "unknown" if subject.attainment is None else f"{subject.attainment:.2%}"
-        text += f" It missed the target of {document.slo.target:.4g}: attainment {attained}."
+        attained = "unknown" if subject.attainment is None else f"{100 * subject.attainment:.3f} %"
+        text += (
+            f" It attained {attained}, short of the target of {100 * document.slo.target:.4g} %."
+        )
     return text

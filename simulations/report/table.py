@@ -70,6 +70,8 @@ class ComparisonTable:
         text = Text()
         text.append(f"{savings_sentence(document)}\n", style="bold")
         target = f"{100 * document.slo.target:.4g}"
+        if document.is_void:
+            text.append("Void: the ceiling lies below the target. ", style="bold red")
         if document.best is None:
             text.append(f"No policy attained the target of {target} %. ")
         else:
