@@ -24,6 +24,12 @@ STEPS_KEPT: Final = 5
 #: Longest number: a sign, and either all digits of the largest or all places of the smallest.
 _NUMBER_CHARACTERS: Final = 12
 
+#: Longest name of a forecaster.
+SOURCE_CHARACTERS: Final = 24
+
+#: Longest cold start that is told: a week.
+COLD_START_MAX_SECONDS: Final = 604_800
+
 _LARGEST: Final = 1e9
 _SMALLEST: Final = 1e-6
 
@@ -59,7 +65,11 @@ class VariantStatus(StatusPart):
     desired: Annotated[int, Field(ge=0, description="Replicas decided on.")]
     cold_start_seconds: Annotated[
         int | None,
-        Field(ge=0, le=604_800, description="90th percentile of measured cold starts, seconds."),
+        Field(
+            ge=0,
+            le=COLD_START_MAX_SECONDS,
+            description="90th percentile of measured cold starts, seconds.",
+        ),
     ] = None
     capacity: Annotated[
         Number | None,
@@ -77,7 +87,9 @@ class CoverageStatus(StatusPart):
 class ForecastStatus(StatusPart):
     """The forecast the last decision used, and how good forecasts were lately."""
 
-    source: Annotated[str, Field(max_length=24, description="Which forecaster made it.")]
+    source: Annotated[
+        str, Field(max_length=SOURCE_CHARACTERS, description="Which forecaster made it.")
+    ]
     horizon_seconds: Annotated[int, Field(ge=0, description="How far ahead, in seconds.")]
     requests_per_second: Annotated[Number | None, Field(description="Expected arrival rate.")] = (
         None

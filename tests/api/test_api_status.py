@@ -407,7 +407,7 @@ def test_largest_status_fits(chat: Document) -> None:
             steps=(DecisionStep(Stage.OPTIMISE, longest, (0,) * 8, thousand),) * 40,
             binding=longest,
             forecast=ForecastSummary(
-                source="s" * 24,
+                source="s" * 99,
                 horizon_seconds=1e6,
                 level_requests_per_second=widest,
                 quantiles=((0.5, widest),) * 20,
@@ -426,7 +426,7 @@ def test_largest_status_fits(chat: Document) -> None:
             quality_left=widest,
             forecast_error=widest,
             forecast_coverage=(widest, widest),
-            cold_start_seconds=(600_000.0,) * 8,
+            cold_start_seconds=(1e9,) * 8,
             capacities=(widest,) * 8,
             static_peak_cost_per_hour=widest,
         ),

@@ -13,6 +13,8 @@ from controller.api.conditions import (
 from controller.api.conversion.findings import Assessment, findings
 from controller.api.errors import InvalidModelDeployment
 from controller.api.status import (
+    COLD_START_MAX_SECONDS,
+    SOURCE_CHARACTERS,
     STEPS_KEPT,
     AttainmentStatus,
     BudgetsStatus,
@@ -108,11 +110,15 @@ def _variants(
             name=variant.name,
             ready=seen.ready,
             desired=desired,
-            cold_start_seconds=None if cold_start is None else round(cold_start),
+            cold_start_seconds=_cold_start(cold_start),
             capacity=number(capacity),
         )
         for variant, seen, desired, cold_start, capacity in rows
     )
+
+
+def _cold_start(seconds: float | None) -> int | None:
+    return None if seconds is None else round(min(seconds, COLD_START_MAX_SECONDS))
 
 
 def _forecast(decision: Decision, known: Assessment) -> ForecastStatus | None:
@@ -126,7 +132,7 @@ def _forecast(decision: Decision, known: Assessment) -> ForecastStatus | None:
             coverage = CoverageStatus(nominal=nominal, observed=observed)
     highest = max(forecast.quantiles, default=None)
     return ForecastStatus(
-        source=forecast.source,
+        source=forecast.source[:SOURCE_CHARACTERS],
         horizon_seconds=round(forecast.horizon_seconds),
         requests_per_second=number(forecast.level_requests_per_second),
         high_requests_per_second=None if highest is None else number(highest[1]),
