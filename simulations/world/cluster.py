@@ -109,9 +109,7 @@ class Cluster:
         total = 0.0
         for v, variant in enumerate(self._variants):
             seconds = self.bill.replica_seconds[v] + sum(
-                until_seconds - r.scheduled_at
-                for r in self._alive[v]
-                if r.scheduled_at is not None
+                until_seconds - r.scheduled_at for r in self._alive[v] if r.scheduled_at is not None
             )
             total += seconds / 3600.0 * variant.cost_per_replica_hour
         return total
@@ -134,6 +132,17 @@ class Cluster:
             replica = self._create(variant, at_seconds)
             replica.scheduled_at = at_seconds
             self._make_ready(replica, at_seconds)
+        self.desired[variant] += replicas
+
+    def place_on_time(self, variant: int, replicas: int, at_seconds: float) -> None:
+        """Put replicas in place that were requested one cold start before, and bill that start."""
+        for _ in range(replicas):
+            cold = self._conditions.cold_starts[variant]
+            lead = cold.draw(self._draws.cold_starts[variant])
+            replica = self._create(variant, at_seconds - lead)
+            replica.scheduled_at = at_seconds - lead
+            self._make_ready(replica, at_seconds)
+        self.bill.churn += replicas
         self.desired[variant] += replicas
 
     def scale(self, variant: int, replicas: int, at_seconds: float) -> None:

@@ -51,8 +51,12 @@ class SimulatedPrometheus:
         self._origin = origin
         self._scrapes: deque[Scrape] = deque(maxlen=64)
         self._previous: Scrape | None = None
-        self._ttft_bucket = _edge_at_or_below(fleet.config.ttft_edges_seconds, policy.slo.ttft_seconds)
-        self._tpot_bucket = _edge_at_or_below(fleet.config.tpot_edges_seconds, policy.slo.tpot_seconds)
+        self._ttft_bucket = _edge_at_or_below(
+            fleet.config.ttft_edges_seconds, policy.slo.ttft_seconds
+        )
+        self._tpot_bucket = _edge_at_or_below(
+            fleet.config.tpot_edges_seconds, policy.slo.tpot_seconds
+        )
 
     def scrape(self, at_seconds: float) -> None:
         """Take the counters now, unless a gap swallows the scrape."""

@@ -58,7 +58,6 @@ class Recorder:
         self._wanted = np.zeros((ticks, variants), np.int64)
         self._ready = np.zeros((ticks, variants), np.int64)
         self._series = np.full((ticks, 5), np.nan)
-        self._decided: list[Decision] = []
         self._forecasts: dict[int, tuple[float, ...]] = {}
         self._levels: tuple[float, ...] = ()
         self._forecast_for = np.full(ticks, np.nan)
@@ -81,12 +80,14 @@ class Recorder:
             cost,
         )
 
-    def decision(
-        self, tick: int, decision: Decision, wanted: list[int], ready: list[int]
-    ) -> None:
-        """Record what was decided at this tick, and the replicas at it."""
+    def replicas(self, tick: int, wanted: list[int], ready: list[int]) -> None:
+        """Record the replicas at this tick."""
         self._wanted[tick] = wanted
         self._ready[tick] = ready
+
+    def decision(self, tick: int, decision: Decision, wanted: list[int], ready: list[int]) -> None:
+        """Record what was decided at this tick, and the replicas at it."""
+        self.replicas(tick, wanted, ready)
         if decision.allocation != self._last:
             self._last = decision.allocation
             self._reasons.append((tick, explain(self._policy, decision.steps)))

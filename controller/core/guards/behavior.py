@@ -81,8 +81,6 @@ def _down_limit(
     limits = []
     for policy in rules.policies:
         base = _base(current, changes, now, policy)
-        shrunk = (
-            int(base * (1.0 - policy.value / 100.0)) if policy.percent else base - policy.value
-        )
+        shrunk = int(base * (1.0 - policy.value / 100.0)) if policy.percent else base - policy.value
         limits.append(shrunk)
     return min(limits) if rules.select_policy is SelectPolicy.MAX else max(limits)

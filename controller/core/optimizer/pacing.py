@@ -81,10 +81,10 @@ def prices(
     if not has_fallback or budget <= 0.0:
         return Prices(miss=miss, degraded=miss, degraded_share_allowed=0.0)
     degraded = (
-        0.1 * cost_per_request * _factor(ledger.degraded, budget * ledger.ended, budget * per_period)
+        0.1
+        * cost_per_request
+        * _factor(ledger.degraded, budget * ledger.ended, budget * per_period)
     )
     balance = (budget * ledger.ended - ledger.degraded) / max(per_period, 1e-9)
     allowed = min(max(budget + balance, 0.0), 1.0)
-    return Prices(
-        miss=miss, degraded=min(degraded, miss), degraded_share_allowed=allowed
-    )
+    return Prices(miss=miss, degraded=min(degraded, miss), degraded_share_allowed=allowed)

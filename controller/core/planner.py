@@ -1,0 +1,421 @@
+"""The decision: forecast, then performance, then optimise, then guard. Data flows one way.
+
+``SteelyardPlanner.plan`` is pure: the same arguments give the same answer, and everything it
+remembers is in the history it returns.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controller.core.domain.decision import (
+    Allocation,
+    Decision,
+    DecisionStep,
+    ForecastSummary,
+    Reason,
+    Stage,
+)
+from controller.core.domain.observation import (
+    Measured,
+    Missing,
+    MissingReason,
+    Observation,
+    PastTraffic,
+    Traffic,
+)
+from controller.core.domain.policy import Mode, Policy
+from controller.core.domain.variant import Role
+from controller.core.forecasting import forecaster
+from controller.core.forecasting.forecaster import Forecast
+from controller.core.guards import (
+    behavior,
+    blindness,
+    bounds,
+    hold,
+    replacement,
+    saturation,
+    schedules,
+    shortage,
+)
+from controller.core.guards.context import Guard, GuardContext, Verdict
+from controller.core.history import History, cold_start_p90, remember_cold_starts
+from controller.core.optimizer.choice import Choice, choose, cost_per_hour
+from controller.core.optimizer.demand import nodes
+from controller.core.optimizer.pacing import Ledger, Prices, prices
+from controller.core.performance.capacity import FleetCapacity, fleet_capacity
+from controller.core.performance.learning import CapacityLearning
+from controller.core.performance.mix import TokenMix
+
+
+#: Seconds of arrivals that the reactive floor stands on.
+REACTIVE_WINDOW_SECONDS = 30.0
+#: Fleet over which the cost of serving one request is reckoned.
+REFERENCE_FLEET = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannerSettings:
+    """What an ablation may switch off.
+
+    ``regression`` False leaves plain persistence with its calibrated spread. ``fallback`` False
+    never uses a fallback.
+    """
+
+    regression: bool = True
+    fallback: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outlook:
+    """What the optimiser needs to know: the forecast, the fleet and the price of a miss.
+
+    ``fleet`` is by the profiles; ``factor`` is by how much the replicas have shown themselves
+    faster (above 1) or slower.
+    """
+
+    forecast: Forecast
+    fleet: FleetCapacity
+    factor: float
+    prices: Prices
+    recent_rate: float
+
+    def carries(self, allocation: Allocation) -> float:
+        """Arrival rate the allocation carries within the SLO, in requests/s."""
+        return self.fleet.capacity(allocation) * self.factor
+
+
+@dataclass(slots=True)
+class _Trail:
+    """The allocation under decision and the steps that led to it."""
+
+    allocation: Allocation
+    steps: list[DecisionStep]
+
+    def apply(self, stage: Stage, verdict: Verdict) -> None:
+        """Take a verdict over, and note it if it changed anything."""
+        if verdict.allocation != self.allocation:
+            self.steps.append(
+                DecisionStep(stage, verdict.reason, self.allocation, verdict.allocation)
+            )
+            self.allocation = verdict.allocation
+
+
+class SteelyardPlanner:
+    """Sets the replicas of every variant so that the SLOs hold at the least cost."""
+
+    def __init__(self, settings: PlannerSettings | None = None) -> None:
+        self._settings = settings or PlannerSettings()
+
+    def initial(self, policy: Policy, past: PastTraffic | None) -> History:
+        """History of an object never seen before, its forecaster fed with ``past``."""
+        return History(
+            seen_since_seconds=None,
+            traffic_at_seconds=None,
+            forecast=forecaster.initial(past, regression=self._settings.regression),
+            learning=CapacityLearning(),
+            ledger=Ledger(),
+            cold_starts=tuple(() for _ in policy.variants),
+        )
+
+    def plan(
+        self, policy: Policy, observation: Observation, history: History, now: float
+    ) -> tuple[Decision, History]:
+        """Decide the allocation at Unix time ``now``; see ``controller.ports.Planner``."""
+        current = tuple(variant.desired for variant in observation.variants)
+        if policy.mode is Mode.OFF:
+            return _kept(policy, current, Stage.OBSERVE, Reason.MODE_OFF), history
+        history = _observed(policy, observation, history, now)
+        cold_starts = cold_start_p90(policy, history.cold_starts)
+        outlook = self._outlook(policy, observation, history, now, cold_starts)
+        if outlook is None:
+            decision = _kept(policy, current, Stage.OBSERVE, Reason.METRICS_MISSING)
+            return _bounded(policy, decision), history
+        history = replace(
+            history, learning=_learned(policy, observation, history.learning, outlook)
+        )
+        choice = _choice(
+            policy, observation, outlook, outlook.forecast.quantiles, now, self._limits(policy)
+        )
+        trail = _Trail(current, [])
+        trail.apply(Stage.OPTIMISE, Verdict(choice.best.allocation, choice.reason))
+        context = _context(policy, observation, history, now, current, cold_starts, outlook)
+        history = _guarded(trail, context, history, outlook)
+        decision = _decision(policy, trail, choice, outlook)
+        changed = outlook.forecast.source != "persistence" and _persistence_differs(
+            policy, observation, outlook, choice, now, self._limits(policy)
+        )
+        return replace(decision, forecast=_summary(outlook.forecast, changed)), history
+
+    def _limits(self, policy: Policy) -> Allocation:
+        """Highest replicas per variant that the settings allow."""
+        return tuple(
+            variant.max_replicas
+            if self._settings.fallback or variant.role is Role.PRIMARY
+            else variant.min_replicas
+            for variant in policy.variants
+        )
+
+    def _outlook(
+        self,
+        policy: Policy,
+        observation: Observation,
+        history: History,
+        now: float,
+        cold_starts: tuple[float, ...],
+    ) -> _Outlook | None:
+        """Forecast one cold start ahead and the fleet's capacity at the present mix."""
+        if history.traffic_at_seconds is None and not history.forecast.seen:
+            return None
+        age = now - (history.traffic_at_seconds or now)
+        lead = max(cold_starts[v] for v in policy.indices(Role.PRIMARY))
+        horizon = age + lead + policy.tick_seconds
+        forecast = forecaster.forecast(history.forecast, horizon, now)
+        if forecast is None:
+            return None
+        mix = _mix(history)
+        fleet = fleet_capacity(policy.variants, policy.slo, policy.routing, mix)
+        factor = history.learning.factor
+        cost_per_request = _cost_per_request(policy, fleet) / factor
+        recent = forecaster.recent_rate(history.forecast, REACTIVE_WINDOW_SECONDS)
+        return _Outlook(
+            forecast=forecast,
+            fleet=fleet,
+            factor=factor,
+            prices=prices(policy, history.ledger, cost_per_request, max(recent, 1e-3)),
+            recent_rate=recent,
+        )
+
+
+def _observed(policy: Policy, observation: Observation, history: History, now: float) -> History:
+    """Take in what was seen; what is missing teaches nothing."""
+    traffic = observation.traffic
+    state, traffic_at = history.forecast, history.traffic_at_seconds
+    if isinstance(traffic, Traffic):
+        state = forecaster.observe(state, traffic, now)
+        traffic_at = traffic.to_seconds
+    return replace(
+        history,
+        seen_since_seconds=now
+        if history.seen_since_seconds is None
+        else history.seen_since_seconds,
+        traffic_at_seconds=traffic_at,
+        forecast=state,
+        ledger=history.ledger.record(observation.outcomes, policy.slo.window_seconds),
+        cold_starts=remember_cold_starts(history.cold_starts, observation.variants),
+    )
+
+
+def _cost_per_request(policy: Policy, fleet: FleetCapacity) -> float:
+    """Cost of serving one request on a well-used fleet of the first Primary variant."""
+    primary = policy.indices(Role.PRIMARY)[0]
+    counts = tuple(REFERENCE_FLEET if v == primary else 0 for v in range(len(policy.variants)))
+    return cost_per_hour(policy, counts) / 3600.0 / fleet.capacity(counts)
+
+
+def _mix(history: History) -> TokenMix:
+    """The recent token mix, rounded so that capacity tables are reused."""
+    prompt, output = forecaster.token_means(history.forecast)
+    return TokenMix.from_means(prompt, output).rounded()
+
+
+def _learned(
+    policy: Policy, observation: Observation, learning: CapacityLearning, outlook: _Outlook
+) -> CapacityLearning:
+    """Correct the capacity by outstanding against predicted outstanding."""
+    outstanding = 0.0
+    for seen in observation.variants:
+        if seen.ready == 0:
+            continue
+        if isinstance(seen.running, Missing) or isinstance(seen.waiting, Missing):
+            return learning
+        outstanding += seen.running.value + seen.waiting.value
+    ready = tuple(seen.ready for seen in observation.variants)
+    if isinstance(observation.traffic, Missing) or not any(ready):
+        return learning
+    return learning.update(
+        outlook.fleet, ready, outlook.recent_rate, outstanding, observation.traffic.to_seconds
+    )
+
+
+def _choice(
+    policy: Policy,
+    observation: Observation,
+    outlook: _Outlook,
+    quantiles: np.ndarray,
+    now: float,
+    highest: Allocation,
+) -> Choice:
+    """The cheapest allocation for the demand that ``quantiles`` describe."""
+    reachable = shortage.reachable(policy, observation.variants, now)
+    low = tuple(variant.min_replicas for variant in policy.variants)
+    high = tuple(
+        max(least, min(most, allowed))
+        for least, most, allowed in zip(low, reachable, highest, strict=True)
+    )
+    demand = nodes(outlook.forecast.levels, quantiles)
+    return choose(
+        policy, outlook.fleet, demand.over(outlook.factor), outlook.prices, (low, high)
+    )
+
+
+def _context(
+    policy: Policy,
+    observation: Observation,
+    history: History,
+    now: float,
+    current: Allocation,
+    cold_starts: tuple[float, ...],
+    outlook: _Outlook,
+) -> GuardContext:
+    rate = outlook.recent_rate
+    covers: Callable[[Allocation], bool] | None = None
+    if isinstance(observation.traffic, Traffic) and np.isfinite(rate):
+
+        def covers(allocation: Allocation) -> bool:
+            return outlook.carries(allocation) >= rate
+
+    return GuardContext(
+        policy=policy,
+        observation=observation,
+        now=now,
+        current=current,
+        hold_seconds=cold_starts,
+        seen_since_seconds=history.seen_since_seconds or now,
+        recommended=history.recommended,
+        covers=covers,
+    )
+
+
+#: Guards that need nothing but the context, in the order they run.
+_GUARDS: tuple[Guard, ...] = (
+    hold.hold,
+    hold.restart,
+    behavior.stabilization,
+    replacement.replacement,
+)
+_BOUNDS: tuple[Guard, ...] = (
+    schedules.schedule_floor,
+    schedules.schedule_ceiling,
+    bounds.minimum,
+    bounds.cost_limit,
+    bounds.gpu_limit,
+    bounds.maximum,
+)
+
+
+def _guarded(trail: _Trail, context: GuardContext, history: History, outlook: _Outlook) -> History:
+    """Run the guards over the recommendation, and remember it and what came of it."""
+    now = context.now
+    if isinstance(context.observation.traffic, Missing):
+        blind_seconds = now - (history.traffic_at_seconds or now)
+        trail.apply(
+            Stage.GUARD,
+            blindness.blind(context, trail.allocation, blind_seconds, outlook.forecast.trusted),
+        )
+        trail.apply(Stage.GUARD, saturation.saturation(context, trail.allocation))
+    else:
+        trail.apply(Stage.GUARD, _reactive(context, trail.allocation, outlook))
+    recommended = trail.allocation
+    for guard in _GUARDS:
+        trail.apply(Stage.GUARD, guard(context, trail.allocation))
+    trail.apply(Stage.GUARD, behavior.rate(context, trail.allocation, history.changes))
+    for bound in _BOUNDS:
+        trail.apply(Stage.GUARD, bound(context, trail.allocation))
+    return _remembered(history, context, recommended, trail.allocation)
+
+
+def _reactive(context: GuardContext, allocation: Allocation, outlook: _Outlook) -> Verdict:
+    """Never below what the last 30 s of arrivals need, refused ones included.
+
+    Primary replicas are added first; where a limit stops them, fallback replicas are.
+    """
+    rate = outlook.recent_rate
+    floor = list(allocation)
+    policy = context.policy
+    if not np.isfinite(rate) or outlook.carries(allocation) >= rate:
+        return Verdict(allocation, Reason.REACTIVE_FLOOR)
+    for v in policy.indices(Role.PRIMARY) + policy.indices(Role.FALLBACK):
+        while floor[v] < policy.variants[v].max_replicas and outlook.carries(tuple(floor)) < rate:
+            floor[v] += 1
+    return Verdict(tuple(floor), Reason.REACTIVE_FLOOR)
+
+
+def _remembered(
+    history: History, context: GuardContext, recommended: Allocation, decided: Allocation
+) -> History:
+    """Append the recommendation and the changes, and forget what no window reaches."""
+    now, block = context.now, context.policy.behavior
+    window = max(context.hold_seconds)
+    period = 0
+    if block is not None:
+        for rules in (block.scale_up, block.scale_down):
+            if rules is not None:
+                window = max(window, rules.stabilization_window_seconds)
+                period = max([period] + [p.period_seconds for p in rules.policies])
+    kept = tuple(entry for entry in history.recommended if entry[0] > now - window)
+    changes = tuple(entry for entry in history.changes if entry[0] > now - period)
+    if block is not None:
+        changes += tuple(
+            (now, v, after - before)
+            for v, (before, after) in enumerate(zip(context.current, decided, strict=True))
+            if after != before
+        )
+    return replace(history, recommended=(*kept, (now, recommended)), changes=changes)
+
+
+def _persistence_differs(
+    policy: Policy,
+    observation: Observation,
+    outlook: _Outlook,
+    choice: Choice,
+    now: float,
+    highest: Allocation,
+) -> bool:
+    """Whether plain persistence would have recommended something else."""
+    plain = _choice(
+        policy, observation, outlook, outlook.forecast.persistence_quantiles, now, highest
+    )
+    return plain.best.allocation != choice.best.allocation
+
+
+def _kept(policy: Policy, current: Allocation, stage: Stage, reason: Reason) -> Decision:
+    """The decision to leave things as they are."""
+    return Decision(
+        allocation=current,
+        weights=None,
+        steps=(DecisionStep(stage, reason, current, current),),
+        binding=reason,
+        cost_per_hour=cost_per_hour(policy, current),
+    )
+
+
+def _decision(policy: Policy, trail: _Trail, choice: Choice, outlook: _Outlook) -> Decision:
+    steps = trail.steps or [
+        DecisionStep(
+            Stage.OPTIMISE, Reason.CURRENT_ALLOCATION_KEPT, trail.allocation, trail.allocation
+        )
+    ]
+    return Decision(
+        allocation=trail.allocation,
+        weights=outlook.fleet.optimal_weights(trail.allocation),
+        steps=tuple(steps),
+        binding=steps[-1].reason,
+        rejected=choice.rejected,
+        miss_price=outlook.prices.miss,
+        degraded_price=outlook.prices.degraded,
+        cost_per_hour=cost_per_hour(policy, trail.allocation),
+        capacity_requests_per_second=outlook.carries(trail.allocation),
+    )
+
+
+def _summary(forecast: Forecast, changed: bool) -> ForecastSummary:  # noqa: FBT001 - a field's value
+    return ForecastSummary(
+        source=forecast.source,
+        horizon_seconds=forecast.horizon_seconds,
+        level_requests_per_second=forecast.level,
+        quantiles=tuple(zip(forecast.levels.tolist(), forecast.quantiles.tolist(), strict=True)),
+        trusted=forecast.trusted,
+        changed_decision=changed,
+    )

@@ -1,0 +1,206 @@
+"""The command line: replay traffic under policies, and read what came of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from controller.api.errors import InvalidModelDeployment
+from simulations import compare as comparing
+from simulations.peers.registry import NotApplicable
+from simulations.report.document import InvalidResults, ResultsDocument, from_text, to_document
+from simulations.report.html import render_html
+from simulations.report.table import print_comparison
+from simulations.scenario import InvalidScenario, load
+from simulations.setup import Prepared, prepare
+from simulations.traces.errors import InvalidTrace
+from simulations.traces.opening import open_trace
+from simulations.traces.statistics import describe
+
+app = typer.Typer(
+    help="Replay real traffic through steelyard's decision code, beside its peers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+#: Scenarios that ship with the package.
+SCENARIOS = Path(__file__).parent / "scenarios"
+
+_BAD_INPUT = (
+    InvalidScenario,
+    InvalidModelDeployment,
+    InvalidTrace,
+    InvalidResults,
+    NotApplicable,
+    comparing.UnknownPolicy,
+)
+
+ScenarioArgument = Annotated[str, typer.Argument(help="A scenario file, or a shipped one's name.")]
+TraceOption = Annotated[
+    Path | None, typer.Option("--trace", help="Replay this trace in place of the scenario's.")
+]
+PeakOption = Annotated[
+    float | None, typer.Option(help="Scale the trace so that its peak needs this many replicas.")
+]
+FromOption = Annotated[
+    float | None, typer.Option("--from", help="First second replayed; before it is history.")
+]
+ToOption = Annotated[float | None, typer.Option("--to", help="Last second replayed.")]
+PolicyOption = Annotated[
+    list[str] | None, typer.Option("--policy", help="A policy; may be given several times.")
+]
+SeedOption = Annotated[
+    list[int] | None, typer.Option("--seed", help="A seed; may be given several times.")
+]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the results here.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write the report here.")]
+ProcessesOption = Annotated[int, typer.Option(help="Replays run at once; -1 is one per core.")]
+
+
+def _scenario_path(text: str) -> Path:
+    path = Path(text)
+    return path if path.exists() else SCENARIOS / f"{text}.yaml"
+
+
+def _prepare(
+    scenario: str,
+    trace: Path | None,
+    peak_replicas: float | None,
+    from_seconds: float | None,
+    to_seconds: float | None,
+) -> Prepared:
+    path = _scenario_path(scenario)
+    return prepare(
+        load(path),
+        path.parent,
+        trace=trace,
+        peak_replicas=peak_replicas,
+        from_seconds=from_seconds,
+        to_seconds=to_seconds,
+    )
+
+
+def _fail(error: Exception) -> typer.Exit:
+    Console(stderr=True).print(f"[bold red]error[/]: {error}", highlight=False, soft_wrap=True)
+    return typer.Exit(2)
+
+
+def _write(document: ResultsDocument, json: Path | None, html: Path | None) -> None:
+    for path, text in ((json, document.to_text), (html, lambda: render_html(document))):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text())
+
+
+def _replay(
+    prepared: Prepared, names: list[str], seeds: list[int], processes: int, console: Console
+) -> ResultsDocument:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("replaying", total=len(names) * len(seeds) + 1)
+        result = comparing.compare(
+            prepared,
+            names,
+            seeds,
+            processes=processes,
+            progress=lambda name: progress.update(task, advance=1, description=name),
+        )
+    return to_document(result, prepared.setup.policy.slo)
+
+
+@app.command()
+def compare(
+    scenario: ScenarioArgument,
+    trace: TraceOption = None,
+    peak_replicas: PeakOption = None,
+    from_seconds: FromOption = None,
+    to_seconds: ToOption = None,
+    policy: PolicyOption = None,
+    seed: SeedOption = None,
+    json: JsonOption = None,
+    html: HtmlOption = None,
+    processes: ProcessesOption = -1,
+) -> None:
+    """Replay a scenario under several policies, beside the reference plan and the lower bound."""
+    console = Console()
+    try:
+        prepared = _prepare(scenario, trace, peak_replicas, from_seconds, to_seconds)
+        names = policy or comparing.applicable(prepared)
+        document = _replay(prepared, names, seed or list(prepared.seeds), processes, console)
+    except _BAD_INPUT as error:
+        raise _fail(error) from error
+    print_comparison(document, console)
+    _write(document, json, html)
+
+
+@app.command()
+def run(
+    scenario: ScenarioArgument,
+    policy: Annotated[str, typer.Option(help="The policy to replay.")] = "steelyard",
+    trace: TraceOption = None,
+    peak_replicas: PeakOption = None,
+    from_seconds: FromOption = None,
+    to_seconds: ToOption = None,
+    seed: Annotated[int, typer.Option(help="The seed.")] = 0,
+) -> None:
+    """Replay a scenario under one policy and print every change of its allocation with the why."""
+    console = Console()
+    try:
+        prepared = _prepare(scenario, trace, peak_replicas, from_seconds, to_seconds)
+        result = comparing.run(prepared, policy, seed)
+    except _BAD_INPUT as error:
+        raise _fail(error) from error
+    for tick, text in result.timeline.reasons:
+        seconds = float(result.timeline.at_seconds[tick])
+        console.print(f"{seconds:>9.0f} s  {text}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{result.name}: cost {result.cost:.2f}, attainment {100 * result.attainment:.3f} %, "
+        f"degraded {100 * result.degraded_share:.2f} %, {result.requests} requests, "
+        f"digest {result.digest}"
+    )
+
+
+@app.command()
+def traces(
+    files: Annotated[list[Path], typer.Argument(help="Trace files of any known format.")],
+) -> None:
+    """Describe traces: length, rate, burstiness and tokens."""
+    table = Table("trace", "length", "requests", "mean/s", "peak/s (60 s)", "ID 1 s", "tokens")
+    for path in files:
+        try:
+            statistics = describe(open_trace(path))
+        except InvalidTrace as error:
+            raise _fail(error) from error
+        table.add_row(path.name, *statistics.cells())
+    Console().print(table)
+
+
+@app.command()
+def policies() -> None:
+    """List the policies that can be compared."""
+    table = Table("policy", "what it is")
+    for name, description in comparing.policies():
+        table.add_row(name, description)
+    Console().print(table)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A file written by compare --json.")],
+    html: HtmlOption = None,
+) -> None:
+    """Print a results file, and rebuild its HTML report."""
+    try:
+        document = from_text(results.read_text())
+    except (InvalidResults, OSError) as error:
+        raise _fail(error) from error
+    print_comparison(document, Console())
+    _write(document, None, html)

@@ -1,0 +1,259 @@
+"""From a scenario file to a replay: the trace is scaled to the fleet and nothing is left open."""
+
+from dataclasses import dataclass, replace
+from math import ceil, floor
+from pathlib import Path
+
+import numpy as np
+
+from controller.api.conversion import to_policy
+from controller.api.prices import REFERENCE_PRICES
+from controller.api.v1alpha1 import parse
+from controller.core.domain.observation import PastTraffic
+from controller.core.domain.policy import Balancing, Policy, RoutingLaw
+from controller.core.domain.variant import PerformanceProfile, Role
+from controller.core.performance.capacity import FleetCapacity, fleet_capacity
+from controller.core.performance.catalog import profile as catalogue_profile
+from controller.core.performance.mix import TokenMix
+from simulations.engine.fleet import Admission, EngineConfig, PoolLaw, PoolSpec, Router
+from simulations.scenario import InvalidScenario, ReplicaSpec, ScenarioSpec
+from simulations.traces.opening import open_trace
+from simulations.traces.trace import Trace
+from simulations.traces.scaling import scaled_to_peak
+from simulations.traces.slicing import past_traffic, slice_trace
+from simulations.world.conditions import ColdStart, Conditions, Fault, Interval, Metrics
+from simulations.world.ceiling import ceiling
+from simulations.world.world import Setup
+
+#: vLLM's default histogram edges, in seconds (reference: metrics of vLLM 0.32).
+TTFT_EDGES_SECONDS = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
+    1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
+)  # fmt: skip
+TPOT_EDGES_SECONDS = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75,
+    1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+)  # fmt: skip
+
+#: Share of the outstanding at capacity at which a replica refuses, where a scenario says "auto".
+AUTO_QUEUE_LIMIT_SHARE = 0.85
+
+#: Unix time of scenario time zero: midnight UTC of a Tuesday, 1 April 2025.
+TRACE_EPOCH_SECONDS = 1743465600.0
+
+#: Request pairs drawn to describe a trace's token mix.
+MIX_SAMPLE = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A scenario ready to be replayed with any seed, and what policies and plans need to know.
+
+    ``knees`` are the outstanding requests per replica at capacity, by variant;
+    ``peak_requests_per_second`` the highest 60 s mean arrival rate after scaling.
+    """
+
+    name: str
+    setup: Setup
+    mix: TokenMix
+    capacity: FleetCapacity
+    knees: tuple[float, ...]
+    peak_requests_per_second: float
+    peak_replicas: int
+    ceiling: float
+    seeds: tuple[int, ...]
+
+    def with_seed(self, seed: int) -> Setup:
+        """The replay with another seed for cold starts, routing and faults."""
+        engine = replace(self.setup.engine, seed=seed)
+        return replace(self.setup, seed=seed, engine=engine)
+
+
+def prepare(
+    spec: ScenarioSpec,
+    base: Path,
+    *,
+    trace: Path | None = None,
+    peak_replicas: float | None = None,
+    from_seconds: float | None = None,
+    to_seconds: float | None = None,
+) -> Prepared:
+    """Resolve a scenario; the keyword arguments override the file. ``base`` is its folder.
+
+    Raises:
+        InvalidScenario: a field cannot be resolved.
+        InvalidModelDeployment: the ModelDeployment in it is wrong.
+    """
+    declared = to_policy(parse(spec.model_deployment), REFERENCE_PRICES, spec.tick_seconds)
+    whole = _open(spec, base, trace)
+    start = spec.trace.from_seconds if from_seconds is None else from_seconds
+    end = spec.trace.to_seconds if to_seconds is None else to_seconds
+    end = min(end or whole.duration_seconds, whole.duration_seconds)
+    if not 0.0 <= start < end:
+        raise InvalidScenario(
+            f"from {start:g} s to {end:g} s: give a part of the trace's {whole.duration_seconds:g} s"
+        )
+    replayed = slice_trace(whole, start, end)
+    prompt, output = replayed.token_sample(MIX_SAMPLE, seed=0)
+    mix = TokenMix.from_samples(prompt, output)
+    primary = declared.indices(Role.PRIMARY)[0]
+    replicas = peak_replicas or spec.peak_replicas
+    unlimited = _capacity(declared, mix)
+    peak = unlimited.capacity(_only(declared, primary, max(1, round(replicas))))
+    peak *= replicas / max(1, round(replicas))
+    limits = tuple(_queue_limit(spec, declared, unlimited, v) for v in range(len(declared.variants)))
+    policy = _with_queue_limits(declared, limits)
+    whole = scaled_to_peak(whole, peak, from_seconds=start, to_seconds=end, jitter_seconds=spec.trace.jitter_seconds)
+    replayed = slice_trace(whole, start, end)
+    past = past_traffic(whole, start, TRACE_EPOCH_SECONDS) if start > 0.0 else None
+    capacity = _capacity(policy, mix)
+    pools = _pools(spec, policy)
+    return Prepared(
+        name=spec.name,
+        setup=Setup(
+            policy=policy,
+            trace=replayed,
+            past=past,
+            pools=pools,
+            engine=_engine(spec, policy),
+            conditions=_conditions(spec, policy),
+            initial_allocation=_warm(policy, primary, capacity, replayed),
+            max_replicas=sum(variant.max_replicas for variant in policy.variants) * 2 + 8,
+            warmup_seconds=min(spec.warmup_seconds, 0.2 * (end - start)),
+            origin_seconds=TRACE_EPOCH_SECONDS + start,
+            seed=spec.seeds[0],
+        ),
+        mix=mix,
+        capacity=capacity,
+        knees=tuple(unlimited.outstanding_at_capacity(v) for v in range(len(policy.variants))),
+        peak_requests_per_second=peak,
+        peak_replicas=ceil(replicas),
+        ceiling=ceiling(pools[primary].profile, policy.slo, prompt, output),
+        seeds=spec.seeds,
+    )
+
+
+def _open(spec: ScenarioSpec, base: Path, override: Path | None) -> Trace:
+    """The trace as it is, before any scaling."""
+    source = spec.trace
+    tokens = open_trace(base / source.tokens) if source.tokens else None
+    if override is not None:
+        return open_trace(override, tokens=tokens)
+    if source.synthetic is not None:
+        return source.synthetic.trace()
+    path = base / str(source.path)
+    if not path.exists():
+        raise InvalidScenario(f"trace.path: no file {path}; give --trace FILE or a synthetic trace")
+    return open_trace(path, tokens=tokens)
+
+
+def _capacity(policy: Policy, mix: TokenMix) -> FleetCapacity:
+    return fleet_capacity(policy.variants, policy.slo, policy.routing, mix, 1.0)
+
+
+def _only(policy: Policy, variant: int, replicas: int) -> tuple[int, ...]:
+    return tuple(replicas if v == variant else 0 for v in range(len(policy.variants)))
+
+
+def _queue_limit(
+    spec: ScenarioSpec, policy: Policy, unlimited: FleetCapacity, variant: int
+) -> int | None:
+    """The queue limit a scenario asks for: a number, none, or a share of the knee."""
+    declared = policy.variants[variant]
+    asked = spec.replicas.get(declared.name, ReplicaSpec()).queue_limit
+    if asked != "auto":
+        return asked
+    return max(1, floor(AUTO_QUEUE_LIMIT_SHARE * unlimited.outstanding_at_capacity(variant)))
+
+
+def _with_queue_limits(policy: Policy, limits: tuple[int | None, ...]) -> Policy:
+    variants = tuple(
+        replace(variant, queue_limit=limit)
+        for variant, limit in zip(policy.variants, limits, strict=True)
+    )
+    return replace(policy, variants=variants)
+
+
+def _pools(spec: ScenarioSpec, policy: Policy) -> tuple[PoolSpec, ...]:
+    pools = []
+    for variant in policy.variants:
+        truth = spec.replicas.get(variant.name, ReplicaSpec()).profile
+        profile: PerformanceProfile = catalogue_profile(truth) if truth else variant.profile
+        pools.append(
+            PoolSpec(
+                profile=profile,
+                queue_limit=variant.queue_limit,
+                fallback=variant.role is Role.FALLBACK,
+            )
+        )
+    return tuple(pools)
+
+
+_LAWS = {
+    RoutingLaw.SEPARATE: PoolLaw.SEPARATE,
+    RoutingLaw.SHARED: PoolLaw.SHARED,
+    RoutingLaw.WEIGHTED: PoolLaw.WEIGHTED,
+    RoutingLaw.OVERFLOW: PoolLaw.OVERFLOW,
+}
+_ROUTERS = {
+    Balancing.PER_ENDPOINT: Router.RANDOM,
+    Balancing.LEAST_LOADED: Router.LEAST_OUTSTANDING,
+}
+
+
+def _engine(spec: ScenarioSpec, policy: Policy) -> EngineConfig:
+    return EngineConfig(
+        ttft_threshold_seconds=policy.slo.ttft_seconds,
+        tpot_threshold_seconds=policy.slo.tpot_seconds,
+        law=_LAWS[policy.routing.law],
+        router=_ROUTERS[policy.routing.balancing],
+        client_timeout_seconds=spec.clients.timeout_seconds,
+        retries=spec.clients.retries,
+        retry_backoff_seconds=spec.clients.retry_backoff_seconds,
+        admission=Admission.RESERVE if spec.admission == "Reserve" else Admission.PREEMPT,
+        ttft_edges_seconds=TTFT_EDGES_SECONDS,
+        tpot_edges_seconds=TPOT_EDGES_SECONDS,
+        seed=spec.seeds[0],
+    )
+
+
+def _conditions(spec: ScenarioSpec, policy: Policy) -> Conditions:
+    starts = []
+    for variant in policy.variants:
+        truth = spec.replicas.get(variant.name, ReplicaSpec())
+        starts.append(
+            ColdStart(
+                median_seconds=truth.cold_start_median_seconds,
+                sigma=truth.cold_start_sigma,
+                node_seconds=truth.node_seconds,
+                warm_gpus=truth.warm_gpus,
+            )
+        )
+    return Conditions(
+        cold_starts=tuple(starts),
+        gpu_quota=spec.gpu_quota,
+        metrics=Metrics(
+            scrape_interval_seconds=spec.metrics.scrape_interval_seconds,
+            delay_seconds=spec.metrics.delay_seconds,
+        ),
+        faults=tuple(
+            Fault(
+                kind=fault.kind,
+                interval=Interval(fault.from_seconds, fault.to_seconds),
+                amount=fault.amount,
+            )
+            for fault in spec.faults
+        ),
+    )
+
+
+def _warm(
+    policy: Policy, primary: int, capacity: FleetCapacity, trace: Trace
+) -> tuple[int, ...]:
+    """The fleet a replay starts with, for every policy alike: what 1.1 of the first minutes need."""
+    first = trace.demand(60.0).requests[:5] / 60.0
+    needed = capacity.required_replicas(primary, 1.1 * float(np.max(first)))
+    return tuple(
+        max(variant.min_replicas, needed if v == primary else 0)
+        for v, variant in enumerate(policy.variants)
+    )

@@ -1,0 +1,48 @@
+"""Replays a clairvoyant path: every replica is Ready exactly on time, and its start is billed."""
+
+import numpy as np
+
+from simulations.reference.path import Path, PathOutcome
+from simulations.results import PolicyResult
+from simulations.world.world import Setup, World
+from simulations.world.scoring import Scorer
+
+
+def replay_path(setup: Setup, path: Path, name: str = "reference-plan") -> tuple[PolicyResult, PathOutcome]:
+    """Replay ``path`` request by request in the scenario's own engine and router.
+
+    A replica that is Ready at t was requested one drawn cold start before t and is billed from
+    there. Requests are counted by the bucket in which they end.
+    """
+    world = World(setup, warm=path.at(0.0))
+    scorer = Scorer(world, name)
+    ticks_per_bucket = max(round(path.bucket_seconds / setup.policy.tick_seconds), 1)
+    buckets = len(path.replicas)
+    misses, requests = np.zeros(buckets), np.zeros(buckets)
+    for tick in range(scorer.ticks):
+        if tick % ticks_per_bucket == 0:
+            _follow(world, path.at(world.seconds))
+        bucket = min(tick // ticks_per_bucket, buckets - 1)
+        scorer.placed(tick)
+        ended, good = scorer.advance(tick)
+        requests[bucket] += ended
+        misses[bucket] += ended - good
+    result = scorer.result([])
+    outcome = PathOutcome(
+        cost=result.cost,
+        attainment=result.attainment,
+        degraded_share=result.degraded_share,
+        misses=misses,
+        requests=requests,
+    )
+    return result, outcome
+
+
+def _follow(world: World, wanted: tuple[int, ...]) -> None:
+    """Bring the Ready replicas to ``wanted`` now."""
+    for variant, replicas in enumerate(wanted):
+        present = world.cluster.desired[variant]
+        if replicas > present:
+            world.cluster.place_on_time(variant, replicas - present, world.seconds)
+        elif replicas < present:
+            world.cluster.scale(variant, replicas, world.seconds)

@@ -1,0 +1,165 @@
+"""The world of one replay: cluster, data plane and metrics store behind the reconciler's ports.
+
+Time advances tick by tick; between ticks the engine runs request by request and the cluster
+changes when its own events are due.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.core.domain.decision import Decision
+from controller.core.domain.observation import Observation, PastTraffic, VariantObservation
+from controller.core.domain.policy import Policy
+from simulations.engine.fleet import EngineConfig, Fleet, PoolSpec
+from simulations.traces.trace import Arrivals, Trace
+from simulations.world.cluster import Cluster
+from simulations.world.conditions import Conditions
+from simulations.world.metrics import SimulatedPrometheus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """Everything a replay needs, resolved: nothing is left to look up.
+
+    ``pools`` are the true replicas of the variants, in the policy's order. ``origin_seconds`` is
+    the Unix time at which the replayed part of ``trace`` starts.
+    """
+
+    policy: Policy
+    trace: Trace
+    past: PastTraffic | None
+    pools: tuple[PoolSpec, ...]
+    engine: EngineConfig
+    conditions: Conditions
+    initial_allocation: tuple[int, ...]
+    max_replicas: int
+    warmup_seconds: float
+    origin_seconds: float
+    seed: int
+
+
+class ArrivalStream:
+    """Hands out a trace's arrivals in slices of time, keeping one chunk in memory."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._index = -1
+        self._chunk: Arrivals | None = None
+
+    def between(self, from_seconds: float, to_seconds: float) -> list[Arrivals]:
+        """Arrivals in [from_seconds, to_seconds); slices are asked for in order."""
+        parts = []
+        size = self._trace.chunk_seconds
+        first, last = int(from_seconds // size), int(np.ceil(to_seconds / size))
+        for index in range(first, last):
+            if index * size >= self._trace.duration_seconds:
+                break
+            chunk = self._load(index)
+            low, high = np.searchsorted(chunk.seconds, (from_seconds, to_seconds))
+            if high > low:
+                parts.append(
+                    Arrivals(
+                        seconds=chunk.seconds[low:high],
+                        prompt_tokens=chunk.prompt_tokens[low:high],
+                        output_tokens=chunk.output_tokens[low:high],
+                    )
+                )
+        return parts
+
+    def _load(self, index: int) -> Arrivals:
+        if index != self._index or self._chunk is None:
+            self._chunk, self._index = self._trace.chunk(index), index
+        return self._chunk
+
+
+class World:
+    """The simulated cluster, data plane and metrics store of one replay, and its four ports."""
+
+    def __init__(self, setup: Setup, warm: tuple[int, ...] | None = None) -> None:
+        self.setup = setup
+        self.fleet = Fleet(setup.pools, setup.engine, setup.max_replicas)
+        self.cluster = Cluster(setup.policy.variants, setup.conditions, self.fleet, setup.seed)
+        self.prometheus = SimulatedPrometheus(
+            setup.policy, setup.conditions, self.fleet, setup.origin_seconds
+        )
+        self._stream = ArrivalStream(setup.trace)
+        self._next_scrape = 0.0
+        self.seconds = 0.0
+        self.decision: Decision | None = None
+        for variant, replicas in enumerate(warm or setup.initial_allocation):
+            self.cluster.place_ready(variant, replicas, 0.0)
+
+    def advance(self, until_seconds: float) -> int:
+        """Run to ``until_seconds`` of scenario time; returns the requests that arrived."""
+        arrived = 0
+        while self.seconds < until_seconds:
+            stop = min(until_seconds, self._next_scrape, self.cluster.next_event())
+            if stop > self.seconds:
+                arrived += self._run_engine(stop)
+            self.seconds = max(self.seconds, stop)
+            self.cluster.settle(self.seconds)
+            self._scrape_if_due()
+        self._scrape_if_due()
+        return arrived
+
+    def _run_engine(self, stop: float) -> int:
+        arrived = 0
+        for part in self._stream.between(self.seconds, stop):
+            arrived += len(part)
+            self.fleet.advance(
+                float(part.seconds[-1]), part.seconds, part.prompt_tokens, part.output_tokens
+            )
+        self.fleet.advance(stop)
+        return arrived
+
+    def _scrape_if_due(self) -> None:
+        if self.seconds >= self._next_scrape:
+            self.prometheus.scrape(self.seconds)
+            self._next_scrape += self.setup.conditions.metrics.scrape_interval_seconds
+
+    # --- ports ---------------------------------------------------------------------------------
+
+    async def observe(self, policies: Sequence[Policy], now: float) -> Sequence[Observation]:
+        """Observer: what Prometheus and the API server show of the one object."""
+        traffic, outcomes, gauges = self.prometheus.query(self.seconds)
+        cluster = self.cluster
+        origin = self.setup.origin_seconds
+        variants = tuple(
+            VariantObservation(
+                desired=cluster.desired[v],
+                ready=cluster.ready(v),
+                starting_since_seconds=tuple(origin + s for s in cluster.starting_since(v)),
+                unschedulable=cluster.unschedulable(v),
+                draining=cluster.draining(v),
+                ready_after_seconds=cluster.take_ready_after(v),
+                running=running,
+                waiting=waiting,
+                kv_use=kv_use,
+            )
+            for v, (running, waiting, kv_use) in enumerate(gauges)
+        )
+        observation = Observation(
+            workloads_at_seconds=now, variants=variants, traffic=traffic, outcomes=outcomes
+        )
+        return [observation for _ in policies]
+
+    async def past(self, policy: Policy, now: float) -> PastTraffic | None:  # noqa: ARG002 - port
+        """Traffic archive: the part of the trace before the replay."""
+        return self.setup.past
+
+    async def actuate(self, policy: Policy, decision: Decision, now: float) -> None:  # noqa: ARG002 - port
+        """Actuator: the scale subresource and the route."""
+        for v, replicas in enumerate(decision.allocation):
+            if replicas != self.cluster.desired[v]:
+                self.cluster.scale(v, replicas, self.seconds)
+        if decision.weights is not None:
+            self.fleet.set_weights(decision.weights)
+
+    async def report(
+        self, policy: Policy, observation: Observation, decision: Decision, now: float
+    ) -> None:
+        """Reporter: keeps the decision for the record."""
+        del policy, observation, now
+        self.decision = decision
