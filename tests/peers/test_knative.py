@@ -94,7 +94,7 @@ def test_windows_follow_knative() -> None:
         window = Window(seconds=seconds)
         for now, value, linear, exponential, empty in rows:
             if value is not None:
-                window = window.recorded(now, value)
+                window = window.recorded([(now, value)])
                 continue
             assert window.empty(now) == empty, (seconds, now)
             averages = [window.average(now, aggregation) for aggregation in Aggregation]
@@ -108,7 +108,7 @@ def test_newer_seconds_weigh_more(samples: list[float], expected: float) -> None
     """The weighted-exponential average gives its newest second the largest weight."""
     window = Window(seconds=10)
     for second, value in enumerate(samples):
-        window = window.recorded(float(second), value)
+        window = window.recorded([(float(second), value)])
     assert window.average(3.0, Aggregation.WEIGHTED_EXPONENTIAL) == pytest.approx(
         expected, rel=0.01
     )

@@ -45,11 +45,9 @@ class KpaHistory:
 
     def recorded(self, samples: Sequence[tuple[float, float]]) -> "KpaHistory":
         """Add samples of the revision's total, as (seconds, value), oldest first."""
-        stable, panic = self.stable, self.panic
-        for at_seconds, value in samples:
-            stable = stable.recorded(at_seconds, value)
-            panic = panic.recorded(at_seconds, value)
-        return replace(self, stable=stable, panic=panic)
+        return replace(
+            self, stable=self.stable.recorded(samples), panic=self.panic.recorded(samples)
+        )
 
 
 def started(spec: KpaSpec, ready: int, now: float) -> KpaHistory:

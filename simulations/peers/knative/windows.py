@@ -1,6 +1,8 @@
 """Averages over a sliding window of one-second buckets, as Knative's collector keeps them."""
 
 import math
+from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,24 +38,27 @@ class Window:
         """The newest second written."""
         return self.sums[-1][0] if self.sums else None
 
-    def recorded(self, at_seconds: float, value: float) -> "Window":
-        """Add a value; several in one second add up, and one older than the window is ignored."""
-        second = math.floor(at_seconds)
-        if self.last is None or self.first is None or second - self.last >= self.seconds:
-            return Window(seconds=self.seconds, sums=((second, value),), first=second)
-        if second > self.last:
-            return Window(
-                seconds=self.seconds,
-                sums=(*self._since(second - self.seconds + 1), (second, value)),
-                first=self.first,
-            )
-        if second <= self.last - self.seconds:
+    def recorded(self, samples: Iterable[tuple[float, float]]) -> "Window":
+        """Add values as (seconds, value); several in one second add up.
+
+        Oldest first; a value older than the window is ignored.
+        """
+        sums, first = list(self.sums), self.first
+        for at_seconds, value in samples:
+            second = math.floor(at_seconds)
+            if first is None or second - sums[-1][0] >= self.seconds:
+                sums, first = [(second, value)], second
+            elif second > sums[-1][0]:
+                sums.append((second, value))
+            elif second > sums[-1][0] - self.seconds:
+                merged = dict(sums)
+                merged[second] = merged.get(second, 0.0) + value
+                sums, first = sorted(merged.items()), min(first, second)
+        if not sums:
             return self
-        sums = dict(self.sums)
-        sums[second] = sums.get(second, 0.0) + value
-        return Window(
-            seconds=self.seconds, sums=tuple(sorted(sums.items())), first=min(self.first, second)
-        )
+        oldest = sums[-1][0] - self.seconds + 1
+        kept = bisect_left(sums, (oldest, -math.inf))
+        return Window(seconds=self.seconds, sums=tuple(sums[kept:]), first=first)
 
     def empty(self, now: float) -> bool:
         """Whether nothing was written for longer than the window."""
@@ -80,7 +85,4 @@ class Window:
 
     def _since(self, second: int) -> tuple[tuple[int, float], ...]:
         """Sums from ``second`` on."""
-        start = 0
-        while start < len(self.sums) and self.sums[start][0] < second:
-            start += 1
-        return self.sums[start:]
+        return self.sums[bisect_left(self.sums, (second, -math.inf)) :]
