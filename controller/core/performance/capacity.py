@@ -55,12 +55,14 @@ class FleetCapacity:
     routing: Routing
     mix: TokenMix
     correction: float = 1.0
-    _pools: dict[Allocation, tuple[Pool, LoadCurve]] = field(default_factory=dict, repr=False)
-    _fleets: dict[tuple[Allocation, tuple[float, ...] | None], LoadCurve] = field(
-        default_factory=dict, repr=False
+    _pools: dict[Allocation, tuple[Pool, LoadCurve]] = field(
+        default_factory=dict, init=False, repr=False
     )
-    _capacities: dict[Allocation, float] = field(default_factory=dict, repr=False)
-    _grids: "dict[tuple[int, ...], _Grid]" = field(default_factory=dict, repr=False)
+    _fleets: dict[tuple[Allocation, tuple[float, ...] | None], LoadCurve] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _capacities: dict[Allocation, float] = field(default_factory=dict, init=False, repr=False)
+    _grids: "dict[tuple[int, ...], _Grid]" = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Reject a correction no replica can have; raises ``ValueError``."""

@@ -36,7 +36,8 @@ class Pool:
     ``finished`` in requests/s is what the pool completes, ``share`` the part of arrivals each
     variant takes, ``bad`` P(an accepted arrival is bad), ``held`` the requests outstanding in the
     pool, ``growing`` the replicas still below their limit, ``spread`` the widening of the
-    fluctuation. ``limited``: at the last point the pool refuses.
+    fluctuation, ``prefilling`` the share of its time a replica spends on prompts when as many
+    arrive as are finished. ``limited``: at the last point the pool refuses.
     """
 
     outstanding: Array
@@ -46,6 +47,7 @@ class Pool:
     held: Array
     growing: Array
     spread: Array
+    prefilling: Array
     limited: bool
 
 
@@ -60,7 +62,7 @@ def pool(
     caps = np.array([_cap(tables[v], limits[v]) for v in present])
     x = float(caps.max()) * (np.arange(_GRID_POINTS) / (_GRID_POINTS - 1)) ** _GRID_POWER
     kinds = [_kind(tables[v], x, cap, size) for v, cap in zip(present, caps, strict=True)]
-    throughput, spread, bad = (np.stack(column) for column in zip(*kinds, strict=True))
+    throughput, spread, prefilling, bad = (np.stack(column) for column in zip(*kinds, strict=True))
     flow = number[:, None] * throughput
     total = flow.sum(axis=0)
     part = flow / total
@@ -74,6 +76,7 @@ def pool(
         held=number @ np.minimum(x[None, :], caps[:, None]),
         growing=number @ (x[None, :] <= caps[:, None] * (1.0 + 1e-9)).astype(np.float64),
         spread=(part * spread).sum(axis=0),
+        prefilling=(part * prefilling).sum(axis=0),
         limited=all(limits[v] is not None for v in present),
     )
 
@@ -83,8 +86,8 @@ def _cap(table: BadTable, limit: int | None) -> float:
     return end if limit is None else float(limit)
 
 
-def _kind(table: BadTable, x: Array, cap: float, size: int) -> tuple[Array, Array, Array]:
-    """Throughput per ms, spread and P(bad) of one kind whose pool of ``size`` holds x a replica.
+def _kind(table: BadTable, x: Array, cap: float, size: int) -> tuple[Array, ...]:
+    """Throughput per ms, spread, prefilling and P(bad) of a kind whose pool holds x a replica.
 
     A death is counted between m - 1 and m requests, hence the half step; an arrival finds x and
     then counts itself.
@@ -97,7 +100,8 @@ def _kind(table: BadTable, x: Array, cap: float, size: int) -> tuple[Array, Arra
     throughput = np.where(below < 1.0, below * curve.throughput[0], throughput)
     spread = np.interp(middle, curve.outstanding, curve.spread)
     bad = table.at(np.minimum(x, cap), size)
-    return throughput, spread, bad
+    prefilling = throughput * np.interp(middle, curve.outstanding, curve.prefill)
+    return throughput, spread, prefilling, bad
 
 
 def load_curve(pool: Pool) -> LoadCurve:
@@ -116,12 +120,15 @@ def load_curve(pool: Pool) -> LoadCurve:
     weight[-1] = 0.5 * width[-1] * growing[-1] + 0.5 * spread[-1]
     density = np.exp(exponent - exponent.max(axis=1, keepdims=True)) * weight
     density /= density.sum(axis=1, keepdims=True)
-    # The last request's own state: a step as wide as the fluctuation's.
-    full = density[:, -1] * np.minimum(spread[-1] / weight[-1], 1.0)
-    refused = full if pool.limited else np.zeros(len(rates))
-    accepted = density.copy()
-    accepted[:, -1] -= refused
-    missed = np.clip(refused + accepted @ pool.bad, LEAST_MISS, 1.0)
+    refused = np.zeros(len(rates))
+    if pool.limited:
+        # Share of time with every place taken: a last step as wide as the fluctuation's. In an
+        # overload it is what is left of the arrivals beside what the pool finishes.
+        full = density[:, -1] * min(spread[-1] / weight[-1], 1.0)
+        refused = np.maximum(full, 1.0 - (density @ total) / rates)
+    # Arrivals find the state the pool is in; those refused are not bad twice.
+    accepted_bad = np.minimum(density @ pool.bad, 1.0 - refused)
+    missed = np.clip(refused + (1.0 - refused) * accepted_bad, LEAST_MISS, 1.0)
     served = density @ pool.share.T
     return LoadCurve(
         rates=np.concatenate([[0.0], rates]),
