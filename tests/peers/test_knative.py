@@ -8,6 +8,7 @@ import pytest
 
 from simulations.peers.knative.law import KpaSpec, decide, excess_burst_capacity, started
 from simulations.peers.knative.windows import Aggregation, Window
+from simulations.peers.knative.zero import ZeroSpec, created, reconcile
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "reference" / "golden"
 SERIES = (
@@ -19,6 +20,15 @@ SERIES = (
     "kpa-rps",
     "kpa-unreachable",
     "kpa-weighted-exponential",
+)
+
+ZERO = (
+    "kpa-zero-coldfail",
+    "kpa-zero-disabled",
+    "kpa-zero-min2",
+    "kpa-zero-proxy",
+    "kpa-zero-retention",
+    "kpa-zero-serve",
 )
 
 needs_golden = pytest.mark.skipif(
@@ -136,3 +146,38 @@ def test_steep_changes_are_limited() -> None:
         outcome, _ = decide(spec, history, ready, 1.0)
         assert outcome is not None
         assert outcome.desired == expected
+
+
+@needs_golden
+@pytest.mark.parametrize("name", ZERO)
+def test_life_cycles_follow_knative(name: str) -> None:
+    """Want, write, replicas, activity and the activator's place equal Knative's at every tick."""
+    document = load(name)
+    config = document["config"]
+    spec = ZeroSpec(
+        min_replicas=config["min"],
+        max_replicas=config["max"],
+        scale_to_zero=config["enable_scale_to_zero"],
+        stable_window_seconds=config["stable_window_s"],
+        grace_seconds=config["scale_to_zero_grace_s"],
+        retention_seconds=config["pod_retention_s"],
+        progress_deadline_seconds=config["progress_deadline_s"],
+    )
+    bursts = config["target_burst_capacity"] < 0
+    history = created(0.0)
+    assert document["ticks"]
+    for now, before, ready, decided, want, apply, after, state, mode in document["ticks"]:
+        applied, history = reconcile(
+            spec, history, decided, ready, bursts_need_activator=bursts, now=now
+        )
+        assert (applied.want, applied.apply) == (want, apply), now
+        assert (applied.want if applied.apply else before) == after, now
+        assert history.activity == state, now
+        assert (history.proxied_at_seconds is not None) == (mode == "Proxy"), now
+
+
+@needs_golden
+def test_every_knative_vector_is_held() -> None:
+    """No vector file of the KPA is left out of these tests."""
+    held = {*SERIES, *ZERO, "kpa-fuzz", "kpa-buckets"}
+    assert {path.stem for path in GOLDEN.glob("kpa-*.json")} == held

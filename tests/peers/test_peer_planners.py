@@ -54,6 +54,15 @@ PROFILE = PerformanceProfile(
     kv_capacity_tokens=400_000,
 )
 KNEES = (50.0, 40.0)
+SILENT = Traffic(
+    from_seconds=0.0,
+    to_seconds=15.0,
+    requests=0.0,
+    refused=0.0,
+    token_requests=0.0,
+    prompt_tokens=0.0,
+    output_tokens=0.0,
+)
 
 
 def variant(role: Role, *, low: int = 1, high: int = 24, queue_limit: int | None = None) -> Variant:
@@ -325,22 +334,13 @@ def test_keda_sleeps_after_its_cooldown_and_wakes_on_arrivals() -> None:
     of = policy(RoutingLaw.SEPARATE, variant(Role.PRIMARY, low=0))
     planner = queue_keda(of, KNEES[:1])
     history = planner.initial(of, None)
-    silent = Traffic(
-        from_seconds=0.0,
-        to_seconds=15.0,
-        requests=0.0,
-        refused=0.0,
-        token_requests=0.0,
-        prompt_tokens=0.0,
-        output_tokens=0.0,
-    )
     path = []
     replicas = 1
     for tick in range(48):
         arriving = tick in {0, 40, 41}
         now = replace(
             observation(seen(replicas, 10.0 if arriving and replicas else 0.0)),
-            traffic=replace(silent, requests=8.0) if arriving else silent,
+            traffic=replace(SILENT, requests=8.0) if arriving else SILENT,
         )
         decision, history = planner.plan(of, now, history, 15.0 * tick)
         (replicas,) = decision.allocation
@@ -362,6 +362,27 @@ def test_kpa_panics_up_and_does_not_come_down_in_panic() -> None:
     assert path[:5] == [1] * 5
     assert path[5:9] == [20] * 4
     assert path[-1] == 1
+
+
+def test_kpa_sleeps_after_its_windows_and_wakes_on_arrivals() -> None:
+    """With a minimum of 0 the last replica goes after silence and comes back on arrivals."""
+    of = policy(RoutingLaw.SEPARATE, variant(Role.PRIMARY, low=0))
+    planner = concurrency_kpa(of, KNEES[:1])
+    history = planner.initial(of, None)
+    path = []
+    replicas = 1
+    for tick in range(60):
+        arriving = tick < 8 or tick >= 50
+        now = replace(
+            observation(seen(replicas, 10.0 if arriving and replicas else 0.0)),
+            traffic=replace(SILENT, requests=8.0) if arriving else SILENT,
+        )
+        decision, history = planner.plan(of, now, history, 15.0 * tick)
+        (replicas,) = decision.allocation
+        path.append(replicas)
+    assert path[:11] == [1] * 11
+    assert path[16:50] == [0] * 34
+    assert path[50:] == [1] * 10
 
 
 def test_kpa_holds_without_data() -> None:
