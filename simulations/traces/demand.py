@@ -1,6 +1,7 @@
 """What every trace kind shares: buckets of its demand, and reading any span of its chunks."""
 
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,7 @@ def bucket_edges(duration_seconds: float, bucket_seconds: float) -> NDArray[np.f
     """Edges of equal buckets from 0, the last edge at or after the end; shape (buckets + 1,)."""
     if not bucket_seconds > 0.0:
         raise ValueError(f"bucket_seconds is {bucket_seconds}: give a positive length")
-    # The slack keeps a whole number of buckets from growing by one through rounding.
-    buckets = max(1, int(np.ceil(duration_seconds / bucket_seconds - 1e-9)))
+    buckets = _buckets(duration_seconds, bucket_seconds)
     return np.arange(buckets + 1, dtype=np.float64) * bucket_seconds
 
 
@@ -55,7 +55,12 @@ def chunk_bounds(trace: Trace, index: int) -> tuple[float, float]:
 
 def chunk_count(trace: Trace) -> int:
     """Number of chunks in the trace."""
-    return len(bucket_edges(trace.duration_seconds, trace.chunk_seconds)) - 1
+    return _buckets(trace.duration_seconds, trace.chunk_seconds)
+
+
+def _buckets(duration_seconds: float, bucket_seconds: float) -> int:
+    """Buckets that cover the duration; rounding does not add one to a whole number of them."""
+    return max(1, ceil(duration_seconds / bucket_seconds - 1e-9))
 
 
 def cut(arrivals: Arrivals, from_seconds: float, to_seconds: float) -> Arrivals:

@@ -200,12 +200,12 @@ def scale_rate(trace: Trace, factor: float) -> Trace:
     """Multiply a rate trace's rate; recorded requests are scaled by ``superpose`` instead.
 
     Raises:
-        TypeError: the trace, or a part of it, holds recorded requests.
+        InvalidTrace: the trace, or a part of it, holds recorded requests.
     """
     if not factor > 0.0:
         raise InvalidTrace(f"factor is {factor}: give a positive one")
     if not isinstance(trace, RateScalable):
-        raise TypeError(f"{trace.name}: holds recorded requests; scale it with superpose")
+        raise InvalidTrace(f"{trace.name}: holds recorded requests; scale it with superpose")
     return trace.scaled(factor)
 
 

@@ -1,6 +1,7 @@
 """Any CSV file with a header, by the names of its columns."""
 
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,18 +79,14 @@ def read_columns(path: Path, mapping: ColumnMapping) -> Requests | Rates:
     Raises:
         InvalidTrace: a column is not there, or with the line of the first row that is wrong.
     """
-    stamped = mapping.time_format not in UNIT_SECONDS
-    table = (
-        Table.open(path, mapping.delimiter, without_utc_suffix)
-        if mapping.time_format == ISO_8601
-        else Table.open(path, mapping.delimiter)
-    )
+    prepare = partial(without_utc_suffix, delimiter=mapping.delimiter)
+    stamped = mapping.time_format == ISO_8601
+    table = Table.open(path, mapping.delimiter, prepare if stamped else bytes)
     seconds = seconds_of(table, _position(table, mapping.time), mapping.time_format)
     tokens = _tokens(table, mapping, len(seconds))
     if mapping.requests is not None:
         return _rates(table, mapping, seconds, tokens)
-    if not stamped or len(seconds):
-        seconds = seconds - seconds.min(initial=np.inf)
+    seconds = seconds - seconds.min(initial=np.inf)
     names = (mapping.prompt_tokens or "", mapping.output_tokens or "")
     return requests_in_order(table, seconds, tokens, names)
 

@@ -22,9 +22,16 @@ UNIT_SECONDS: Final = {
 ISO_8601: Final = "iso8601"
 
 
-def without_utc_suffix(text: bytes) -> bytes:
+#: Shortest stamp with a day in it. Numpy would take a bare number for a year.
+_DAY_CHARACTERS = len("2023-11-16")
+
+
+def without_utc_suffix(text: bytes, delimiter: str = ",") -> bytes:
     """Lines whose stamps are in UTC, without saying so: numpy's own stamps have no zone."""
-    return text.replace(b"+00:00", b"").replace(b"Z,", b",")
+    text = text.replace(b"+00:00", b"")
+    for end in (delimiter.encode(), b"\r", b"\n"):
+        text = text.replace(b"Z" + end, end)
+    return text
 
 
 def seconds_of(table: Table, position: int, time_format: str) -> NDArray[np.float64]:
@@ -43,13 +50,14 @@ def seconds_of(table: Table, position: int, time_format: str) -> NDArray[np.floa
         return _strptime(table, name, stamps, time_format)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # numpy only warns of zones, and then ignores them
+            warnings.simplefilter("error")  # numpy only warns of zones
             times = stamps.astype("datetime64[ns]")
     except (ValueError, UserWarning, DeprecationWarning) as error:
         row = next((i for i, stamp in enumerate(stamps) if not _is_stamp(stamp)), 0)
         raise _unread(table, row, name, stamps[row]) from error
-    if bool(np.isnat(times).any()):
-        row = int(np.argmax(np.isnat(times)))
+    wrong = np.isnat(times) | (np.strings.str_len(stamps) < _DAY_CHARACTERS)
+    if bool(wrong.any()):
+        row = int(np.argmax(wrong))
         raise _unread(table, row, name, stamps[row])
     return np.asarray((times - times[:1]).astype(np.int64) * 1e-9, np.float64)
 
