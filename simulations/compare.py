@@ -13,16 +13,11 @@ from joblib import Parallel, delayed
 
 from controller.core.planner import PlannerSettings, SteelyardPlanner
 from controller.ports import Planner
-from simulations.peers.registry import PeerFacts, peer, peers
-from simulations.reference.path import Billing, Path, PathOutcome
-from simulations.reference.plan import Aim, CapacityTable, better_of, pose, reference_plan
+from simulations.clairvoyant import bound_costs, cheaper_of, reference_plan
+from simulations.peers.registry import NotApplicable, PeerFacts, peer, peers
 from simulations.results import Comparison, PolicyResult
 from simulations.setup import Prepared
-from simulations.world.replay import replay_path
 from simulations.world.simulation import simulate
-
-#: Bucket of the reference plan's dynamic programme, in seconds.
-PLAN_BUCKET_SECONDS = 60.0
 
 
 class UnknownPolicy(ValueError):  # noqa: N818 - named after what happened, as users read it
@@ -70,6 +65,23 @@ def planner_of(name: str, prepared: Prepared) -> Planner[Any]:
     return peer(name).setup(facts)
 
 
+def applicable(prepared: Prepared) -> list[str]:
+    """Names of all policies that can run in a scenario."""
+    names = []
+    for name, _ in policies():
+        try:
+            planner_of(name, prepared)
+        except NotApplicable:
+            continue
+        names.append(name)
+    return names
+
+
+def run(prepared: Prepared, name: str, seed: int) -> PolicyResult:
+    """Replay one policy with one seed."""
+    return simulate(prepared.with_seed(seed), planner_of(name, prepared), name)
+
+
 def compare(
     prepared: Prepared,
     names: Sequence[str],
@@ -79,86 +91,36 @@ def compare(
     plan_replays: int = 10,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Replay every policy with every seed, then the reference plan and the bounds."""
-    planners = [(name, planner_of(name, prepared)) for name in names]
-    work = [(name, planner, seed) for name, planner in planners for seed in seeds]
+    """Replay every policy with every seed, search the reference plan, and prove the bounds.
+
+    Raises:
+        UnknownPolicy: there is no policy of one of the names.
+        NotApplicable: a peer cannot run in this scenario.
+    """
+    for name in names:
+        planner_of(name, prepared)
+    tasks = [delayed(_plan)(prepared, seeds[0], plan_replays)]
+    tasks += [delayed(_run)(prepared, name, seed) for seed in seeds for name in names]
     runs: dict[tuple[str, int], PolicyResult] = {}
     parallel = Parallel(n_jobs=processes, return_as="generator_unordered")
-    plan_task = delayed(_plan)(prepared, seeds[0], plan_replays)
-    tasks = [plan_task] + [
-        delayed(_run)(prepared, planner, name, seed) for name, planner, seed in work
-    ]
-    plan: PolicyResult | None = None
     for name, seed, result in parallel(tasks):
+        runs[name, seed] = result
         progress(name)
-        if name == _PLAN:
-            plan = result
-        else:
-            runs[name, seed] = result
-    assert plan is not None
+    plan = runs[_PLAN, seeds[0]]
     results = tuple(_over_seeds([runs[name, seed] for seed in seeds]) for name in names)
+    progress("lower bound")
     return _assembled(prepared, tuple(seeds), plan, results)
 
 
 _PLAN = "reference-plan"
 
 
-def _run(
-    prepared: Prepared, planner: Planner[Any], name: str, seed: int
-) -> tuple[str, int, PolicyResult]:
-    return name, seed, simulate(prepared.with_seed(seed), planner, name)
+def _run(prepared: Prepared, name: str, seed: int) -> tuple[str, int, PolicyResult]:
+    return name, seed, run(prepared, name, seed)
 
 
 def _plan(prepared: Prepared, seed: int, replays: int) -> tuple[str, int, PolicyResult]:
-    """Search the reference plan with one seed's replays."""
-    setup = prepared.with_seed(seed)
-    results: list[PolicyResult] = []
-
-    def replay(path: Path) -> PathOutcome:
-        result, outcome = replay_path(setup, path, _PLAN)
-        results.append(result)
-        return outcome
-
-    policy = setup.policy
-    billing = tuple(
-        Billing(
-            cost_per_replica_hour=variant.cost_per_replica_hour,
-            cold_start_seconds=cold.median_seconds,
-            min_replicas=variant.min_replicas,
-            max_replicas=variant.max_replicas,
-            fallback=variant.role.value == "Fallback",
-        )
-        for variant, cold in zip(policy.variants, setup.conditions.cold_starts, strict=True)
-    )
-    problem = pose(
-        setup.trace.demand(PLAN_BUCKET_SECONDS),
-        _tables(prepared),
-        billing,
-        Aim(attainment=policy.slo.target, degraded_share=policy.quality.max_degraded_share),
-    )
-    found = reference_plan(problem, replay, replays=replays)
-    best = next(
-        result
-        for result, attempt in zip(results, found.attempts, strict=True)
-        if attempt.outcome is found.outcome
-    )
-    return _PLAN, seed, best
-
-
-def _tables(prepared: Prepared) -> Callable[[float, float], CapacityTable]:
-    """Capacity of every allocation, by token mix, as the performance model has it."""
-    policy = prepared.setup.policy
-    highest = tuple(variant.max_replicas for variant in policy.variants)
-    counts = np.indices(tuple(n + 1 for n in highest)).reshape(len(highest), -1).T
-
-    def table(prompt_tokens_mean: float, output_tokens_mean: float) -> CapacityTable:
-        mix = prepared.mix.with_means(prompt_tokens_mean, output_tokens_mean)
-        fleet = prepared.capacity.with_mix(mix)
-        requests = fleet.table(highest)
-        degraded = fleet.degraded_shares(counts).reshape(requests.shape)
-        return CapacityTable(requests_per_second=requests, degraded_share=degraded)
-
-    return table
+    return _PLAN, seed, reference_plan(prepared, seed, replays, _PLAN)
 
 
 def _over_seeds(results: list[PolicyResult]) -> PolicyResult:
@@ -166,16 +128,22 @@ def _over_seeds(results: list[PolicyResult]) -> PolicyResult:
     first = results[0]
     if len(results) == 1:
         return first
+
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(result, name) for result in results]))
+
     return replace(
         first,
-        cost=float(np.mean([r.cost for r in results])),
+        cost=mean("cost"),
         attainment=sum(r.good for r in results) / sum(r.requests for r in results),
-        degraded_share=float(np.mean([r.degraded_share for r in results])),
-        **{
-            name: round(float(np.mean([getattr(r, name) for r in results])))
-            for name in ("requests", "good", "refused", "timed_out", "failed", "churn")
-        },
-        starting_gpu_hours=float(np.mean([r.starting_gpu_hours for r in results])),
+        degraded_share=mean("degraded_share"),
+        requests=round(mean("requests")),
+        good=round(mean("good")),
+        refused=round(mean("refused")),
+        timed_out=round(mean("timed_out")),
+        failed=round(mean("failed")),
+        churn=round(mean("churn")),
+        starting_gpu_hours=mean("starting_gpu_hours"),
     )
 
 
@@ -186,19 +154,16 @@ def _assembled(
     results: tuple[PolicyResult, ...],
 ) -> Comparison:
     """Put the plan (or a run that beats it) and the bounds beside the results."""
-    policy = prepared.setup.policy
-    aim = Aim(attainment=policy.slo.target, degraded_share=policy.quality.max_degraded_share)
-    better = better_of(plan, results, aim)
-    plan = next((r for r in (plan, *results) if r is better), plan)
-    bounds = bounds_of(prepared, (plan, *results))
+    plan = cheaper_of(prepared, plan, results)
+    at_target, at_own = bound_costs(prepared, results)
     return Comparison(
         scenario=prepared.name,
         seeds=seeds,
         ceiling=prepared.ceiling,
-        slo_target=policy.slo.target,
+        slo_target=prepared.setup.policy.slo.target,
         reference_plan_cost=plan.cost,
-        lower_bound_cost=bounds[0],
+        lower_bound_cost=at_target,
         reference_plan=plan,
         policies=results,
-        lower_bounds={r.name: bound for r, bound in zip(results, bounds[2:], strict=True)},
+        lower_bounds=at_own,
     )

@@ -101,9 +101,13 @@ def prepare(
     unlimited = _capacity(declared, mix)
     peak = unlimited.capacity(_only(declared, primary, max(1, round(replicas))))
     peak *= replicas / max(1, round(replicas))
-    limits = tuple(_queue_limit(spec, declared, unlimited, v) for v in range(len(declared.variants)))
+    limits = tuple(
+        _queue_limit(spec, declared, unlimited, v) for v in range(len(declared.variants))
+    )
     policy = _with_queue_limits(declared, limits)
-    whole = scaled_to_peak(whole, peak, from_seconds=start, to_seconds=end, jitter_seconds=spec.trace.jitter_seconds)
+    whole = scaled_to_peak(
+        whole, peak, from_seconds=start, to_seconds=end, jitter_seconds=spec.trace.jitter_seconds
+    )
     replayed = slice_trace(whole, start, end)
     past = past_traffic(whole, start, TRACE_EPOCH_SECONDS) if start > 0.0 else None
     capacity = _capacity(policy, mix)
@@ -247,9 +251,7 @@ def _conditions(spec: ScenarioSpec, policy: Policy) -> Conditions:
     )
 
 
-def _warm(
-    policy: Policy, primary: int, capacity: FleetCapacity, trace: Trace
-) -> tuple[int, ...]:
+def _warm(policy: Policy, primary: int, capacity: FleetCapacity, trace: Trace) -> tuple[int, ...]:
     """The fleet a replay starts with, for every policy alike: what 1.1 of the first minutes need."""
     first = trace.demand(60.0).requests[:5] / 60.0
     needed = capacity.required_replicas(primary, 1.1 * float(np.max(first)))

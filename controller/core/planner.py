@@ -18,9 +18,7 @@ from controller.core.domain.decision import (
     Stage,
 )
 from controller.core.domain.observation import (
-    Measured,
     Missing,
-    MissingReason,
     Observation,
     PastTraffic,
     Traffic,
@@ -113,7 +111,12 @@ class SteelyardPlanner:
         return History(
             seen_since_seconds=None,
             traffic_at_seconds=None,
-            forecast=forecaster.initial(past, regression=self._settings.regression),
+            forecast=forecaster.initial(
+                past,
+                horizons_seconds=(_lead_seconds(policy, tuple(() for _ in policy.variants)),),
+                target_attainment=1.0 - policy.slo.planned_miss_share,
+                regression=self._settings.regression,
+            ),
             learning=CapacityLearning(),
             ledger=Ledger(),
             cold_starts=tuple(() for _ in policy.variants),
@@ -128,25 +131,52 @@ class SteelyardPlanner:
             return _kept(policy, current, Stage.OBSERVE, Reason.MODE_OFF), history
         history = _observed(policy, observation, history, now)
         cold_starts = cold_start_p90(policy, history.cold_starts)
-        outlook = self._outlook(policy, observation, history, now, cold_starts)
+        outlook = self._outlook(policy, history, now)
         if outlook is None:
-            decision = _kept(policy, current, Stage.OBSERVE, Reason.METRICS_MISSING)
-            return _bounded(policy, decision), history
+            return self._blind_start(policy, observation, history, now, current), history
         history = replace(
             history, learning=_learned(policy, observation, history.learning, outlook)
         )
-        choice = _choice(
-            policy, observation, outlook, outlook.forecast.quantiles, now, self._limits(policy)
-        )
+        limits = self._limits(policy)
+        choice = _choice(policy, observation, outlook, outlook.forecast.quantiles, now, limits)
         trail = _Trail(current, [])
         trail.apply(Stage.OPTIMISE, Verdict(choice.best.allocation, choice.reason))
         context = _context(policy, observation, history, now, current, cold_starts, outlook)
         history = _guarded(trail, context, history, outlook)
         decision = _decision(policy, trail, choice, outlook)
         changed = outlook.forecast.source != "persistence" and _persistence_differs(
-            policy, observation, outlook, choice, now, self._limits(policy)
+            policy, observation, outlook, choice, now, limits
         )
         return replace(decision, forecast=_summary(outlook.forecast, changed)), history
+
+    def _blind_start(
+        self,
+        policy: Policy,
+        observation: Observation,
+        history: History,
+        now: float,
+        current: Allocation,
+    ) -> Decision:
+        """Nothing was ever seen: keep what there is, within bounds."""
+        context = GuardContext(
+            policy=policy,
+            observation=observation,
+            now=now,
+            current=current,
+            hold_seconds=tuple(0.0 for _ in current),
+            seen_since_seconds=history.seen_since_seconds or now,
+            recommended=(),
+            covers=None,
+        )
+        step = DecisionStep(Stage.OBSERVE, Reason.METRICS_MISSING, current, current)
+        trail = _Trail(current, [step])
+        trail.apply(Stage.GUARD, saturation.saturation(context, current))
+        for bound in _BOUNDS:
+            trail.apply(Stage.GUARD, bound(context, trail.allocation))
+        return replace(
+            _kept(policy, trail.allocation, Stage.OBSERVE, Reason.METRICS_MISSING),
+            steps=tuple(trail.steps),
+        )
 
     def _limits(self, policy: Policy) -> Allocation:
         """Highest replicas per variant that the settings allow."""
@@ -160,17 +190,15 @@ class SteelyardPlanner:
     def _outlook(
         self,
         policy: Policy,
-        observation: Observation,
         history: History,
         now: float,
-        cold_starts: tuple[float, ...],
     ) -> _Outlook | None:
         """Forecast one cold start ahead and the fleet's capacity at the present mix."""
         if history.traffic_at_seconds is None and not history.forecast.seen:
             return None
+        # The forecast runs from the end of what was seen, so the lead holds the sample's age.
         age = now - (history.traffic_at_seconds or now)
-        lead = max(cold_starts[v] for v in policy.indices(Role.PRIMARY))
-        horizon = age + lead + policy.tick_seconds
+        horizon = _lead_seconds(policy, history.cold_starts) - policy.tick_seconds + age
         forecast = forecaster.forecast(history.forecast, horizon, now)
         if forecast is None:
             return None
@@ -193,7 +221,8 @@ def _observed(policy: Policy, observation: Observation, history: History, now: f
     traffic = observation.traffic
     state, traffic_at = history.forecast, history.traffic_at_seconds
     if isinstance(traffic, Traffic):
-        state = forecaster.observe(state, traffic, now)
+        lead = _lead_seconds(policy, history.cold_starts)
+        state = forecaster.observe(state, traffic, now, horizons_seconds=(lead,))
         traffic_at = traffic.to_seconds
     return replace(
         history,
@@ -205,6 +234,16 @@ def _observed(policy: Policy, observation: Observation, history: History, now: f
         ledger=history.ledger.record(observation.outcomes, policy.slo.window_seconds),
         cold_starts=remember_cold_starts(history.cold_starts, observation.variants),
     )
+
+
+def _lead_seconds(policy: Policy, cold_starts: tuple[tuple[float, ...], ...]) -> float:
+    """From the end of what was seen to the earliest time a Primary started now can serve.
+
+    That is the usual age of a sample (one tick), the Primary's cold start and one tick more.
+    """
+    measured = cold_start_p90(policy, cold_starts)
+    longest = max(measured[v] for v in policy.indices(Role.PRIMARY))
+    return longest + 2.0 * policy.tick_seconds
 
 
 def _cost_per_request(policy: Policy, fleet: FleetCapacity) -> float:
@@ -255,9 +294,7 @@ def _choice(
         for least, most, allowed in zip(low, reachable, highest, strict=True)
     )
     demand = nodes(outlook.forecast.levels, quantiles)
-    return choose(
-        policy, outlook.fleet, demand.over(outlook.factor), outlook.prices, (low, high)
-    )
+    return choose(policy, outlook.fleet, demand.over(outlook.factor), outlook.prices, (low, high))
 
 
 def _context(
@@ -312,7 +349,12 @@ def _guarded(trail: _Trail, context: GuardContext, history: History, outlook: _O
         blind_seconds = now - (history.traffic_at_seconds or now)
         trail.apply(
             Stage.GUARD,
-            blindness.blind(context, trail.allocation, blind_seconds, outlook.forecast.trusted),
+            blindness.blind(
+                context,
+                trail.allocation,
+                blind_seconds,
+                forecast_trusted=outlook.forecast.trusted,
+            ),
         )
         trail.apply(Stage.GUARD, saturation.saturation(context, trail.allocation))
     else:

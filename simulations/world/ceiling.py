@@ -23,9 +23,7 @@ def ceiling(
         + profile.kappa_milliseconds * context
         + profile.beta_milliseconds
     )
-    good = (ttft <= 1000.0 * slo.ttft_seconds) & (
-        (o <= 1) | (decode <= 1000.0 * slo.tpot_seconds)
-    )
+    good = (ttft <= 1000.0 * slo.ttft_seconds) & ((o <= 1) | (decode <= 1000.0 * slo.tpot_seconds))
     fits = p + o <= profile.kv_capacity_tokens
     return float(np.mean(good & fits))
 
@@ -39,4 +37,7 @@ def _prefill_milliseconds(
     rest = prompt - full * budget
     full_chunk = np.hypot(profile.t0_milliseconds, profile.delta_milliseconds * budget)
     last_chunk = np.hypot(profile.t0_milliseconds, profile.delta_milliseconds * rest)
-    return full * full_chunk + last_chunk + profile.epsilon_milliseconds * prompt**2
+    milliseconds: NDArray[np.float64] = (
+        full * full_chunk + last_chunk + profile.epsilon_milliseconds * prompt**2
+    )
+    return milliseconds

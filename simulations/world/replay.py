@@ -8,7 +8,9 @@ from simulations.world.world import Setup, World
 from simulations.world.scoring import Scorer
 
 
-def replay_path(setup: Setup, path: Path, name: str = "reference-plan") -> tuple[PolicyResult, PathOutcome]:
+def replay_path(
+    setup: Setup, path: Path, name: str = "reference-plan"
+) -> tuple[PolicyResult, PathOutcome]:
     """Replay ``path`` request by request in the scenario's own engine and router.
 
     A replica that is Ready at t was requested one drawn cold start before t and is billed from

@@ -13,7 +13,7 @@ RISE_SECONDS = 1800.0
 
 
 def blind(
-    context: GuardContext, allocation: Allocation, blind_seconds: float, forecast_trusted: bool
+    context: GuardContext, allocation: Allocation, blind_seconds: float, *, forecast_trusted: bool
 ) -> Verdict:
     """Hold, or rise along a trusted forecast, while traffic is missing."""
     if forecast_trusted and blind_seconds <= RISE_SECONDS:

@@ -8,7 +8,6 @@ from math import ceil
 
 from controller.core.domain.decision import Allocation, Reason
 from controller.core.domain.observation import Measured
-from controller.core.domain.policy import Policy
 from controller.core.domain.variant import Role
 from controller.core.guards.context import GuardContext, Verdict
 
@@ -22,9 +21,8 @@ STEP_SHARE = 0.1
 
 def saturation(context: GuardContext, allocation: Allocation) -> Verdict:
     """Add a step of Primary replicas when nothing is starting and the gauges show saturation."""
-    policy: Policy = context.policy
     raised_to = list(allocation)
-    for v in policy.indices(Role.PRIMARY):
+    for v in context.policy.indices(Role.PRIMARY):
         seen = context.observation.variants[v]
         if seen.ready == 0 or seen.starting_since_seconds:
             continue

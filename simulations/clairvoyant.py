@@ -1,0 +1,114 @@
+"""The two clairvoyant numbers of a prepared scenario: the reference plan and the lower bound."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from controller.core.domain.variant import Role
+from simulations.reference.bound import Assumptions, Server, bounds_of, prepare_bound
+from simulations.reference.path import Billing, Path, PathOutcome
+from simulations.reference.plan import Aim, CapacityTable, better_of, pose
+from simulations.reference.plan import reference_plan as search
+from simulations.results import PolicyResult
+from simulations.setup import Prepared
+from simulations.traces.trace import Arrivals
+from simulations.world.replay import replay_path
+
+#: Bucket of the reference plan's dynamic programme, in seconds.
+PLAN_BUCKET_SECONDS = 60.0
+
+
+def aim_of(prepared: Prepared) -> Aim:
+    """What a plan must reach in this scenario."""
+    policy = prepared.setup.policy
+    return Aim(attainment=policy.slo.target, degraded_share=policy.quality.max_degraded_share)
+
+
+def reference_plan(prepared: Prepared, seed: int, replays: int, name: str) -> PolicyResult:
+    """Search the cheapest path that attains the target, with at most ``replays`` replays."""
+    setup = prepared.with_seed(seed)
+    made: list[PolicyResult] = []
+
+    def replay(path: Path) -> PathOutcome:
+        result, outcome = replay_path(setup, path, name)
+        made.append(result)
+        return outcome
+
+    policy = setup.policy
+    billing = tuple(
+        Billing(
+            cost_per_replica_hour=variant.cost_per_replica_hour,
+            cold_start_seconds=cold.median_seconds,
+            min_replicas=variant.min_replicas,
+            max_replicas=variant.max_replicas,
+            fallback=variant.role is Role.FALLBACK,
+        )
+        for variant, cold in zip(policy.variants, setup.conditions.cold_starts, strict=True)
+    )
+    demand = setup.trace.demand(PLAN_BUCKET_SECONDS)
+    problem = pose(demand, _Tables(prepared), billing, aim_of(prepared))
+    found = search(problem, replay, replays=replays)
+    chosen = [attempt.outcome is found.outcome for attempt in found.attempts]
+    return made[chosen.index(True)]
+
+
+def cheaper_of(
+    prepared: Prepared, plan: PolicyResult, results: tuple[PolicyResult, ...]
+) -> PolicyResult:
+    """The plan, or a policy's run that attains the aim for less."""
+    return better_of(plan, results, aim_of(prepared))
+
+
+def bound_costs(
+    prepared: Prepared, results: tuple[PolicyResult, ...]
+) -> tuple[float, dict[str, float]]:
+    """Return the proved bound at the aim, and at every result's own attainment, by name."""
+    setup = prepared.setup
+    policy = setup.policy
+    servers = tuple(
+        Server(
+            profile=pool.profile,
+            cost_per_replica_hour=variant.cost_per_replica_hour,
+            shortest_cold_start_seconds=cold.shortest_seconds,
+            min_replicas=variant.min_replicas,
+            fallback=pool.fallback,
+        )
+        for pool, variant, cold in zip(
+            setup.pools, policy.variants, setup.conditions.cold_starts, strict=True
+        )
+    )
+    ticks = int(setup.trace.duration_seconds // policy.tick_seconds)
+    assumed = Assumptions(
+        from_seconds=setup.warmup_seconds,
+        to_seconds=ticks * policy.tick_seconds,
+        preemption=setup.engine.admission == "Preempt",
+        max_replicas=setup.max_replicas,
+    )
+
+    def chunks() -> Iterator[Arrivals]:
+        count = int(np.ceil(setup.trace.duration_seconds / setup.trace.chunk_seconds))
+        return (setup.trace.chunk(i) for i in range(count))
+
+    bound = prepare_bound(chunks, servers, policy.slo, assumed)
+    aim = aim_of(prepared)
+    own = bounds_of(bound, results)
+    at_target = bound.at(aim.attainment, aim.degraded_share)
+    return at_target.cost, {name: proved.cost for name, proved in own.items()}
+
+
+class _Tables:
+    """Capacity of every allocation, by token mix, as the performance model has it."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        highest = tuple(variant.max_replicas for variant in prepared.setup.policy.variants)
+        self._highest = highest
+        self._counts = np.indices(tuple(n + 1 for n in highest)).reshape(len(highest), -1).T
+
+    def __call__(self, prompt_tokens_mean: float, output_tokens_mean: float) -> CapacityTable:
+        """Return the table for requests of these mean tokens and the scenario's shape."""
+        mix = self._prepared.mix.with_means(prompt_tokens_mean, output_tokens_mean)
+        fleet = self._prepared.capacity.with_mix(mix)
+        requests = fleet.table(self._highest)
+        degraded = fleet.degraded_shares(self._counts).reshape(requests.shape)
+        return CapacityTable(requests_per_second=requests, degraded_share=degraded)
