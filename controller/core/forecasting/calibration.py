@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Levels every candidate gives a quantile at.
-LEVELS: Final = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+LEVELS: Final[tuple[float, ...]] = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 #: Scores kept per candidate and level: one day of minutes.
 WINDOW: Final = 1440
 #: Step of alpha per scored target.
@@ -30,17 +30,26 @@ PRIOR_SCORES: Final = 30
 _ALPHA_RISE: Final = 0.25
 # Standard normal quantiles at LEVELS (Abramowitz and Stegun, table 26.1).
 _NORMAL: Final = np.array([0.0, 0.8416, 1.2816, 1.6449, 2.0537, 2.3263])
+_PRIOR: Final = PRIOR_SIGMA * _NORMAL
+_LEVELS: Final = np.array(LEVELS)
+_LEAST_ALPHA: Final = (1.0 - _LEVELS) / 4.0
+_MOST_ALPHA: Final = (1.0 - _LEVELS) + _ALPHA_RISE
+#: Row of the scores for each candidate (persistence, peak memory, regression) and level. The first
+#: two give one base for all levels, the last fits all levels but the highest.
+SCORE_ROWS: Final = np.array([[0] * 6, [1] * 6, [2, 3, 4, 5, 6, 6]])
+_FIRST_OF_ROW: Final = np.array([0, 6, 12, 13, 14, 15, 16])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
     """Margins of C candidates at L levels.
 
-    ``scores`` (C, L, n) float32: log(y/q), oldest first, NaN where a candidate gave nothing.
-    ``alpha`` (C, L). ``margin`` (C, L): log of the factor on q now in force. ``scored`` (C,):
-    targets scored in all. ``coverage`` (C, L): running share of targets at or below the calibrated
-    quantile. ``error`` (C,) and ``actual``: running means of |median - y| and y. ``stale``:
-    targets scored since the margins were read.
+    ``scores`` (S, n) float32: log(y/q), oldest first, NaN where a candidate gave nothing; row s is
+    that of every candidate and level where ``SCORE_ROWS`` is s. ``alpha`` (C, L). ``margin``
+    (C, L): log of the factor on q now in force. ``scored`` (C,): targets scored in all.
+    ``coverage`` (C, L): running share of targets at or below the calibrated quantile. ``error``
+    (C,) and ``actual`` (C,): running means of |median - y| and y. ``stale``: targets scored since
+    the margins were read.
     """
 
     scores: NDArray[np.float32]
@@ -53,15 +62,15 @@ class Calibration:
     stale: int
 
 
-def fresh(candidates: int) -> Calibration:
+def fresh() -> Calibration:
     """Return a calibration that has seen nothing: lognormal margins of ``PRIOR_SIGMA``."""
-    levels = np.array(LEVELS)
+    candidates = len(SCORE_ROWS)
     return Calibration(
-        scores=np.zeros((candidates, len(levels), 0), dtype=np.float32),
-        alpha=np.tile(1.0 - levels, (candidates, 1)),
-        margin=np.tile(PRIOR_SIGMA * _NORMAL, (candidates, 1)),
+        scores=np.zeros((len(_FIRST_OF_ROW), 0), dtype=np.float32),
+        alpha=np.tile(1.0 - _LEVELS, (candidates, 1)),
+        margin=np.tile(_PRIOR, (candidates, 1)),
         scored=np.zeros(candidates, dtype=np.int64),
-        coverage=np.zeros((candidates, len(levels))),
+        coverage=np.zeros((candidates, len(LEVELS))),
         error=np.zeros(candidates),
         actual=np.zeros(candidates),
         stale=0,
@@ -77,20 +86,19 @@ def scored(
     """Return the calibration after ``target`` was observed.
 
     ``raw`` (C, L) are the quantiles as the candidates gave them for this target, NaN for one that
-    gave nothing, and ``said`` (C, L) as they were published, after calibration.
+    gave nothing, and ``said`` (C, L) as they were published, after calibration. All are positive.
     """
-    gave = np.isfinite(raw[:, 0])
+    gave = raw[:, 0] == raw[:, 0]  # False where NaN
     covered = target <= said
-    step = np.where(gave, GAMMA, 0.0)[:, None]
-    levels = np.array(LEVELS)
-    alpha = calibration.alpha + step * (covered - levels)
+    weight = gave.astype(np.float64)
     count = calibration.scored + gave
-    rate = np.where(gave, 1.0 / np.clip(count, 1, MEMORY), 0.0)
-    new = np.log(np.maximum(target, 1e-9) / raw).astype(np.float32)
-    scores = np.concatenate((calibration.scores[:, :, -(WINDOW - 1) :], new[:, :, None]), axis=2)
+    rate = weight / np.minimum(np.maximum(count, 1), MEMORY)
+    alpha = calibration.alpha + (GAMMA * weight)[:, None] * (covered - _LEVELS)
+    alpha = np.minimum(np.maximum(alpha, _LEAST_ALPHA), _MOST_ALPHA)
+    new = np.log(target / raw.ravel()[_FIRST_OF_ROW]).astype(np.float32)
+    scores = np.concatenate((calibration.scores[:, 1 - WINDOW :], new[:, None]), axis=1)
     error = np.where(gave, np.abs(said[:, 0] - target), 0.0)
     stale = calibration.stale + 1
-    alpha = np.clip(alpha, (1.0 - levels) / 4.0, (1.0 - levels) + _ALPHA_RISE)
     refresh = stale >= REFRESH_EVERY
     return Calibration(
         scores=scores,
@@ -110,13 +118,12 @@ def margins(scores: NDArray[np.float32], alpha: NDArray[np.float64]) -> NDArray[
     The index ceil((n + 1)(1 - alpha)) - 1 is that of split conformal prediction. While there are
     few scores, the prior's margin is mixed in as ``PRIOR_SCORES`` scores.
     """
-    ordered = np.sort(scores, axis=2)
-    count = np.isfinite(scores).sum(axis=2)
+    if not scores.shape[1]:
+        return np.tile(_PRIOR, (len(SCORE_ROWS), 1))
+    ordered = np.sort(scores, axis=1)  # NaN last
+    count = np.isfinite(scores).sum(axis=1)[SCORE_ROWS]
     index = np.ceil((count + 1) * (1.0 - alpha)).astype(np.int64) - 1
     index = np.clip(index, 0, np.maximum(count - 1, 0))
-    if not scores.shape[2]:
-        return np.tile(PRIOR_SIGMA * _NORMAL, (scores.shape[0], 1))
-    empirical = np.take_along_axis(ordered, index[:, :, None], axis=2)[:, :, 0]
+    empirical = np.where(count > 0, ordered[SCORE_ROWS, index], _PRIOR)
     weight = count / (count + PRIOR_SCORES)
-    prior = PRIOR_SIGMA * _NORMAL
-    return np.where(count > 0, weight * empirical + (1.0 - weight) * prior, prior)
+    return np.asarray(weight * empirical + (1.0 - weight) * _PRIOR)

@@ -1,4 +1,4 @@
-"""The candidates of the forecast: what each takes the coming demand to be a multiple of."""
+"""The candidates of the forecast: what each says of the minute one horizon ahead."""
 
 from enum import StrEnum
 from typing import Final
@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.forecasting.calibration import LEVELS
+from controller.core.forecasting.features import SMOOTHING, row_of
+from controller.core.forecasting.model import Model, quantiles_at
 from controller.core.forecasting.series import DemandSeries
 
 
@@ -15,25 +17,29 @@ class Candidate(StrEnum):
 
     PERSISTENCE = "persistence"
     PEAK_MEMORY = "peak-memory"
+    REGRESSION = "regression"
 
 
 CANDIDATES: Final = tuple(Candidate)
 #: Persistence is the mean rate over this long: two ticks of 15 s.
 LEVEL_SECONDS: Final = 30.0
-#: A rate below one request a minute is taken as that: ratios need a level above zero.
-MIN_RATE: Final = 1.0 / 60.0
 #: Share of the last hour's highest minute that may come again within a cold start (phi).
 PEAK_SHARE: Final = 0.7
 
 
-def level_of(series: DemandSeries) -> float:
-    """Return the current arrival rate (requests/s), NaN when nothing was ever seen."""
-    return max(series.recent_rate(LEVEL_SECONDS), MIN_RATE) if series.seen else np.nan
+def raw_quantiles(
+    series: DemandSeries, model: Model | None, horizon_seconds: float
+) -> NDArray[np.float64]:
+    """Smoothed quantiles (C, L) before calibration, in requests/s; NaN: cannot speak yet.
 
-
-def raw_quantiles(series: DemandSeries, level: float) -> NDArray[np.float64]:
-    """Quantiles (C, L) before calibration: a candidate without spread of its own says its base."""
+    A candidate without a spread of its own says its base at every level: calibration spreads it.
+    Rates are smoothed (see ``features``) so that ratios of them exist.
+    """
     raw = np.empty((len(CANDIDATES), len(LEVELS)))
+    level = series.recent_rate(LEVEL_SECONDS)
     raw[0] = level
     raw[1] = max(level, PEAK_SHARE * series.peak_hour)
+    row = None if model is None else row_of(series, horizon_seconds)
+    raw[2] = np.nan if model is None or row is None else quantiles_at(model, row)
+    raw += SMOOTHING
     return raw

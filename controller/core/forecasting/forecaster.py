@@ -11,50 +11,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.domain.observation import PastTraffic, Traffic
-from controller.core.forecasting import calibration as conformal
+from controller.core.forecasting import horizon as horizons_module
 from controller.core.forecasting import series as demand
-from controller.core.forecasting.calibration import LEVELS, Calibration
-from controller.core.forecasting.candidates import CANDIDATES, Candidate, level_of, raw_quantiles
+from controller.core.forecasting.calibration import LEVELS
+from controller.core.forecasting.candidates import CANDIDATES, Candidate, raw_quantiles
+from controller.core.forecasting.features import SMOOTHING
+from controller.core.forecasting.horizon import HorizonState, published, with_minute, worked
+from controller.core.forecasting.selection import Selection
 from controller.core.forecasting.series import DemandSeries
+from controller.core.forecasting.trust import Trust, judged
 
-#: The target is the mean rate of the minute whose middle is one horizon ahead.
-TARGET_SECONDS: Final = 60.0
-#: Horizons tracked when the caller names none: cold starts of 45, 120 and 180 s.
+#: Horizons tracked until the caller names some: cold starts of 45, 120 and 180 s.
 DEFAULT_HORIZONS_SECONDS: Final = (75.0, 150.0, 210.0)
 MAX_HORIZONS: Final = 3
-#: No quantile exceeds this multiple of the highest minute of the last seven days.
-CAP: Final = 1.2
-#: Scored targets, and distance of coverage from its level, at which a forecast is trusted.
-TRUST_TARGETS: Final = 500
-TRUST_COVERAGE: Final = 0.02
-_TRUST_LEVELS: Final = slice(1, 4)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Pending:
-    """A forecast whose target is not yet seen: quantiles (C, L) raw and as published."""
-
-    target_seconds: float
-    raw: NDArray[np.float64]
-    said: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HorizonState:
-    """What is known about forecasts at one horizon."""
-
-    horizon_seconds: float
-    calibration: Calibration
-    pending: tuple[Pending, ...]
-    chosen: Candidate
+#: A horizon this near a tracked one, in seconds or as a share, is answered by it.
+_NEAR_SECONDS: Final = 15.0
+_NEAR_SHARE: Final = 0.1
+_LEVELS: Final = np.array(LEVELS)
+_LEVELS.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ForecastState:
-    """All that the forecast keeps between ticks."""
+    """All that the forecast keeps between ticks.
+
+    ``target_attainment`` is the share of requests at which candidates are compared by cost.
+    ``regression`` False leaves plain persistence.
+    """
 
     series: DemandSeries
     horizons: tuple[HorizonState, ...]
+    target_attainment: float
+    regression: bool
 
     @property
     def seen(self) -> bool:
@@ -64,16 +52,19 @@ class ForecastState:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Forecast:
-    """Arrival rates (requests/s) around ``at_seconds`` = end of the last window + horizon.
+    """Mean arrival rate (requests/s) of the minute from ``at_seconds`` on.
 
-    ``quantiles`` (L,) at ``levels`` are those of ``source``; ``persistence_quantiles`` (L,) what
-    plain persistence says, which also decides wherever ``trusted`` is False; ``candidates`` (C, L) all,
-    in the order of ``CANDIDATES``, NaN for one that cannot speak yet. ``level`` is the current
-    rate. ``reason`` says why the forecast is or is not trusted. Token means are per request, NaN
-    while unknown.
+    ``quantiles`` (L,) at ``levels`` are those of ``source``: the candidate chosen by cost at
+    attainment where its quantiles are trusted, else persistence. ``persistence_quantiles`` (L,) and
+    ``candidates`` (C, L), in the order of ``CANDIDATES``, are what the others say; NaN for one that
+    cannot speak yet. ``chosen`` is the candidate the back-test prefers, ``attaining_rate`` the
+    rate for which ``source`` attains the target in the back-test, NaN before one. ``trust`` judges
+    ``chosen``, ``persistence_trust`` persistence. Token means are per request, NaN while
+    unknown.
     """
 
     source: Candidate
+    chosen: Candidate
     horizon_seconds: float
     at_seconds: float
     level: float
@@ -81,8 +72,11 @@ class Forecast:
     quantiles: NDArray[np.float64]
     persistence_quantiles: NDArray[np.float64]
     candidates: NDArray[np.float64]
+    attaining_rate: float
     trusted: bool
     reason: str
+    trust: Trust
+    persistence_trust: Trust
     prompt_tokens_mean: float
     output_tokens_mean: float
 
@@ -91,67 +85,91 @@ def initial(
     past: PastTraffic | None,
     *,
     horizons_seconds: tuple[float, ...] = DEFAULT_HORIZONS_SECONDS,
+    target_attainment: float = 0.99,
+    regression: bool = True,
+    prepare: bool = True,
+    delay_seconds: float = 0.0,
 ) -> ForecastState:
-    """Return the state before the first tick; raises ``ValueError`` naming a wrong field."""
-    if not 1 <= len(horizons_seconds) <= MAX_HORIZONS or min(horizons_seconds) <= 0:
+    """Return the state before the first tick; raises ``ValueError`` naming a wrong field.
+
+    ``prepare`` fits and back-tests on ``past`` at once, some tenths of a second per horizon;
+    otherwise that is done job by job in the ticks that follow, ``delay_seconds`` after the past
+    ends, which a controller of many objects uses to stagger them.
+    """
+    if not 0.5 <= target_attainment < 1.0:
+        raise ValueError(f"target_attainment must lie in [0.5, 1), got {target_attainment}")
+    series = demand.empty() if past is None else demand.seeded(past)
+    state = ForecastState(
+        series=series,
+        horizons=_tracked((), horizons_seconds, series, delay_seconds),
+        target_attainment=target_attainment,
+        regression=regression,
+    )
+    while prepare and (further := _with_work(state)) is not None:
+        state = further
+    return state
+
+
+def _tracked(
+    known: tuple[HorizonState, ...],
+    horizons_seconds: tuple[float, ...],
+    series: DemandSeries,
+    delay_seconds: float,
+) -> tuple[HorizonState, ...]:
+    """The states for ``horizons_seconds``: the known one near each, else a new one."""
+    if not 1 <= len(horizons_seconds) <= MAX_HORIZONS or not min(horizons_seconds) > 0.0:
         raise ValueError(
             f"horizons_seconds must be 1 to {MAX_HORIZONS} positive numbers, got {horizons_seconds}"
         )
-    series = demand.empty() if past is None else demand.seeded(past)
-    horizons = tuple(
-        HorizonState(
-            horizon_seconds=horizon,
-            calibration=conformal.fresh(len(CANDIDATES)),
-            pending=(),
-            chosen=Candidate.PERSISTENCE,
-        )
-        for horizon in sorted(horizons_seconds)
-    )
-    return ForecastState(series=series, horizons=horizons)
+    states: list[HorizonState] = []
+    for seconds in horizons_seconds:
+        near = _nearest(known, seconds)
+        if near is None or abs(near.horizon_seconds - seconds) > max(
+            _NEAR_SECONDS, _NEAR_SHARE * seconds
+        ):
+            near = horizons_module.begun(seconds, series, delay_seconds)
+        if near not in states:
+            states.append(near)
+    return tuple(states)
 
 
-def observe(state: ForecastState, traffic: Traffic | None, now: float) -> ForecastState:
-    """Return the state after what was seen at ``now``; None (missing) teaches nothing."""
+def _nearest(known: tuple[HorizonState, ...], seconds: float) -> HorizonState | None:
+    return min(known, key=lambda state: abs(state.horizon_seconds - seconds), default=None)
+
+
+def _with_work(state: ForecastState) -> ForecastState | None:
+    """The state after one job of one horizon, or None when none is due."""
+    for at, horizon in enumerate(state.horizons):
+        further = worked(horizon, state.series, state.target_attainment, regress=state.regression)
+        if further is not None:
+            horizons = (*state.horizons[:at], further, *state.horizons[at + 1 :])
+            return replace(state, horizons=horizons)
+    return None
+
+
+def observe(
+    state: ForecastState,
+    traffic: Traffic | None,
+    now: float,
+    *,
+    horizons_seconds: tuple[float, ...] | None = None,
+) -> ForecastState:
+    """Return the state after what was seen at ``now``; None (missing) teaches nothing.
+
+    ``horizons_seconds`` are those that will be asked for from now on; None keeps what is tracked.
+    """
     if traffic is None:
         return state
     if traffic.to_seconds > now:
         raise ValueError(f"Traffic.to_seconds {traffic.to_seconds} lies after now {now}")
     series = demand.appended(state.series, traffic)
-    if series.end_minute == state.series.end_minute:
-        return replace(state, series=series)
-    horizons = tuple(_with_minute(horizon, series) for horizon in state.horizons)
-    return ForecastState(series=series, horizons=horizons)
-
-
-def _with_minute(horizon: HorizonState, series: DemandSeries) -> HorizonState:
-    """Score the targets seen by now and put this minute's own forecast on record."""
-    end = series.end_seconds
-    calibration = horizon.calibration
-    waiting = horizon.pending
-    half = TARGET_SECONDS / 2
-    while waiting and waiting[0].target_seconds + half <= end:
-        due, waiting = waiting[0], waiting[1:]
-        edges = np.array((due.target_seconds - half, due.target_seconds + half))
-        target = float(series.rates_between(edges)[0])
-        if np.isfinite(target):
-            calibration = conformal.scored(calibration, due.raw, due.said, target)
-    raw = raw_quantiles(series, level_of(series))
-    now = Pending(
-        target_seconds=end + horizon.horizon_seconds,
-        raw=raw,
-        said=_calibrated(raw, calibration, series),
-    )
-    return replace(horizon, calibration=calibration, pending=(*waiting, now))
-
-
-def _calibrated(
-    raw: NDArray[np.float64], calibration: Calibration, series: DemandSeries
-) -> NDArray[np.float64]:
-    """Quantiles (C, L) after calibration and cap, ascending in the level."""
-    said = np.maximum.accumulate(raw * np.exp(calibration.margin), axis=1)
-    week = series.minutes[-7 * demand.DAY_MINUTES :]
-    cap = CAP * max(float(np.fmax.reduce(week, initial=0.0)), float(raw[0, 0]))
-    return np.minimum(said, cap)
+    horizons = state.horizons
+    if horizons_seconds is not None:
+        horizons = _tracked(horizons, horizons_seconds, series, 0.0)
+    if series.end_minute > state.series.end_minute:
+        horizons = tuple(with_minute(horizon, series) for horizon in horizons)
+    state = replace(state, series=series, horizons=horizons)
+    return _with_work(state) or state
 
 
 def forecast(state: ForecastState, horizon_seconds: float, now: float) -> Forecast | None:
@@ -160,10 +178,45 @@ def forecast(state: ForecastState, horizon_seconds: float, now: float) -> Foreca
     A horizon that is not tracked is answered by the nearest tracked one. Blindness does not lower
     a forecast: it stands on the last seen rate, and the caller's horizon holds its age.
     """
-    if not state.seen or now < state.series.end_seconds:
+    series = state.series
+    horizon = _nearest(state.horizons, horizon_seconds)
+    if not state.seen or now < series.end_seconds or horizon is None:
         return None
-    raw = raw_quantiles(state.series, level_of(state.series))
-    return _forecast(state, raw, horizon_seconds)
+    raw = raw_quantiles(series, horizon.model, horizon_seconds)
+    said = np.maximum(published(raw, horizon.calibration.margin, series) - SMOOTHING, 0.0)
+    chosen = CANDIDATES.index(horizon.selection.chosen)
+    trust = persistence_trust = judged(horizon.calibration, 0)
+    reason = trust.reason
+    source = 0
+    if chosen:
+        trust = judged(horizon.calibration, chosen)
+        usable = trust.trusted and bool(np.isfinite(said[chosen, 0]))
+        source = chosen if usable else 0
+        reason = trust.reason if usable else f"{CANDIDATES[chosen]}: {trust.reason}"
+    return Forecast(
+        source=CANDIDATES[source],
+        chosen=CANDIDATES[chosen],
+        horizon_seconds=horizon_seconds,
+        at_seconds=series.end_seconds + horizon_seconds,
+        level=float(raw[0, 0]) - SMOOTHING,
+        levels=_LEVELS,
+        quantiles=said[source],
+        persistence_quantiles=said[0],
+        candidates=said,
+        attaining_rate=_attaining_rate(horizon.selection, raw, source),
+        trusted=trust.trusted if source == chosen else persistence_trust.trusted,
+        reason=reason,
+        trust=trust,
+        persistence_trust=persistence_trust,
+        prompt_tokens_mean=series.prompt_tokens_mean,
+        output_tokens_mean=series.output_tokens_mean,
+    )
+
+
+def _attaining_rate(selection: Selection, raw: NDArray[np.float64], source: int) -> float:
+    """The back-test's margin on what ``source`` says now."""
+    at = selection.level_index if CANDIDATES[source] is Candidate.REGRESSION else 0
+    return float(selection.margins[source] * (raw[source, at] - SMOOTHING))
 
 
 def recent_rate(state: ForecastState, window_seconds: float) -> float:
@@ -174,37 +227,3 @@ def recent_rate(state: ForecastState, window_seconds: float) -> float:
 def token_means(state: ForecastState) -> tuple[float, float]:
     """Mean prompt and output tokens of a request over the last 15 min known, NaN before any."""
     return state.series.prompt_tokens_mean, state.series.output_tokens_mean
-
-
-def _forecast(state: ForecastState, raw: NDArray[np.float64], seconds: float) -> Forecast:
-    horizon = min(state.horizons, key=lambda known: abs(known.horizon_seconds - seconds))
-    series = state.series
-    said = _calibrated(raw, horizon.calibration, series)
-    chosen = CANDIDATES.index(horizon.chosen)
-    trusted, reason = _trust(horizon.calibration, chosen)
-    return Forecast(
-        source=horizon.chosen,
-        horizon_seconds=seconds,
-        at_seconds=series.end_seconds + seconds,
-        level=float(raw[0, 0]),
-        levels=np.array(LEVELS),
-        quantiles=said[chosen],
-        persistence_quantiles=said[0],
-        candidates=said,
-        trusted=trusted,
-        reason=reason,
-        prompt_tokens_mean=series.prompt_tokens_mean,
-        output_tokens_mean=series.output_tokens_mean,
-    )
-
-
-def _trust(calibration: Calibration, candidate: int) -> tuple[bool, str]:
-    """Whether a candidate's quantiles may be relied on, and why."""
-    count = int(calibration.scored[candidate])
-    if count < TRUST_TARGETS:
-        return False, f"{count} of {TRUST_TARGETS} targets scored"
-    off = calibration.coverage[candidate, _TRUST_LEVELS] - np.array(LEVELS)[_TRUST_LEVELS]
-    worst = int(np.argmax(np.abs(off)))
-    if abs(off[worst]) > TRUST_COVERAGE:
-        return False, f"coverage of {LEVELS[worst + 1]} is off by {off[worst]:+.3f}"
-    return True, "coverage within 0.02 of its levels"

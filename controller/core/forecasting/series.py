@@ -19,6 +19,8 @@ HOUR_MINUTES: Final = 60
 DAY_MINUTES: Final = 1440
 #: Minutes kept: 14 days, so that a lag of one week has a week of examples.
 MAX_MINUTES: Final = 14 * DAY_MINUTES
+#: Spans whose highest minutes are kept: a week, six hours, one hour.
+PEAK_MINUTES: Final = (7 * DAY_MINUTES, 6 * HOUR_MINUTES, HOUR_MINUTES)
 #: Fine windows kept: two hours of 15 s and room for the edges of gaps.
 MAX_FINE: Final = 512
 FINE_SECONDS: Final = 7200.0
@@ -39,7 +41,7 @@ class DemandSeries:
     with known tokens, their prompt and their output tokens. ``minutes`` (m,) float32: mean rate of
     the clock minutes from ``first_minute`` (Unix minutes) on, NaN unseen. Minutes before
     ``learnable_from`` come from steps too coarse to learn a cold start's change from.
-    ``peak_hour`` and ``peak_six_hours`` are the highest minutes seen in those spans (0: none seen).
+    ``peak_hour``, ``peak_six_hours`` and ``peak_week`` are the highest minutes seen in those spans.
     """
 
     fine: NDArray[np.float64]
@@ -48,6 +50,7 @@ class DemandSeries:
     learnable_from: int
     peak_hour: float
     peak_six_hours: float
+    peak_week: float
     prompt_tokens_mean: float
     output_tokens_mean: float
 
@@ -82,17 +85,21 @@ class DemandSeries:
     def recent_rate(self, window_seconds: float) -> float:
         """Mean rate of what was seen of the last ``window_seconds``.
 
-        Before any fine window: the last minute known, NaN when there is none. A gap inside the
-        window leaves the mean of the rest.
+        A gap inside the window leaves the mean of the rest; where nothing of it was seen, the last
+        minute known stands, NaN when there is none.
         """
-        ends = self.fine[_END]
-        if len(ends) < 2:
-            known = self.minutes[np.isfinite(self.minutes)]
-            return float(known[-1]) if len(known) else np.nan
-        start = max(ends[-1] - window_seconds, ends[0])
-        seconds = self.fine[_COVERED, -1] - np.interp(start, ends, self.fine[_COVERED])
-        requests = self.fine[_REQUESTS, -1] - np.interp(start, ends, self.fine[_REQUESTS])
-        return float(requests / seconds)
+        ends, covered, requests = self.fine[_END], self.fine[_COVERED], self.fine[_REQUESTS]
+        if len(ends) > 1:
+            start = ends[-1] - window_seconds
+            at = max(int(np.searchsorted(ends, start)), 1)
+            part = max((start - ends[at - 1]) / (ends[at] - ends[at - 1]), 0.0)
+            before = covered[at - 1] + part * (covered[at] - covered[at - 1])
+            seconds = covered[-1] - before
+            if seconds > 0.0:
+                before = requests[at - 1] + part * (requests[at] - requests[at - 1])
+                return float((requests[-1] - before) / seconds)
+        known = self.minutes[np.isfinite(self.minutes)]
+        return float(known[-1]) if len(known) else np.nan
 
 
 def empty() -> DemandSeries:
@@ -104,6 +111,7 @@ def empty() -> DemandSeries:
         learnable_from=0,
         peak_hour=0.0,
         peak_six_hours=0.0,
+        peak_week=0.0,
         prompt_tokens_mean=np.nan,
         output_tokens_mean=np.nan,
     )
@@ -121,13 +129,27 @@ def seeded(past: PastTraffic) -> DemandSeries:
     coarse = past.step_seconds > MAX_LEARNABLE_STEP_SECONDS
     series = replace(
         empty(),
+        fine=_fine_of(minutes[-int(FINE_SECONDS / MINUTE_SECONDS) :], end_minute),
         minutes=minutes,
         first_minute=end_minute - len(minutes),
         learnable_from=end_minute if coarse else end_minute - len(minutes),
         prompt_tokens_mean=_last_known(past.prompt_tokens_mean),
         output_tokens_mean=_last_known(past.output_tokens_mean),
     )
-    return _with_peaks(series)
+    week, six, hour = (minutes[-span:] for span in PEAK_MINUTES)
+    return replace(series, peak_hour=_peak(hour), peak_six_hours=_peak(six), peak_week=_peak(week))
+
+
+def _fine_of(minutes: NDArray[np.float32], end_minute: int) -> NDArray[np.float64]:
+    """The running sums that ``minutes`` up to ``end_minute`` amount to."""
+    if not len(minutes):
+        return np.zeros((6, 0))
+    fine = np.zeros((6, len(minutes) + 1))
+    fine[_END] = (end_minute + np.arange(-len(minutes), 1)) * MINUTE_SECONDS
+    seen = np.isfinite(minutes)
+    fine[_COVERED, 1:] = MINUTE_SECONDS * np.cumsum(seen)
+    fine[_REQUESTS, 1:] = MINUTE_SECONDS * np.cumsum(np.where(seen, minutes, 0.0))
+    return fine
 
 
 def _last_known(values: NDArray[np.float64]) -> float:
@@ -177,35 +199,50 @@ def appended(series: DemandSeries, traffic: Traffic) -> DemandSeries:
     if traffic.to_seconds <= start:
         return series
     share = (traffic.to_seconds - start) / seconds
-    fine = series.fine
+    fine = _bounded(series.fine, traffic.to_seconds)
     if not fine.shape[1]:
-        fine = np.zeros((6, 1))
-        fine[_END] = start
-    columns = 1 + (start > fine[_END, -1])
-    new = np.empty((6, fine.shape[1] + columns))
-    new[:, :-columns] = fine
-    new[:, -columns:] = fine[:, -1:]
-    new[_END, -columns:] = start
-    new[_END:, -1] += (
-        0.0,
-        traffic.to_seconds - start,
-        share * traffic.requests,
-        share * traffic.token_requests,
-        share * traffic.prompt_tokens,
-        share * traffic.output_tokens,
+        fine = np.array([[start], [0.0], [0.0], [0.0], [0.0], [0.0]])
+    _, covered, requests, token_requests, prompt, output = fine[:, -1].tolist()
+    sums = (
+        traffic.to_seconds,
+        covered + traffic.to_seconds - start,
+        requests + share * traffic.requests,
+        token_requests + share * traffic.token_requests,
+        prompt + share * traffic.prompt_tokens,
+        output + share * traffic.output_tokens,
     )
-    new[_END, -1] = traffic.to_seconds
-    series = replace(series, fine=_bounded(new))
+    if start > fine[_END, -1]:
+        gap = (start, covered, requests, token_requests, prompt, output)
+        new = np.array((gap, sums)).T
+    else:
+        new = np.array(sums)[:, None]
+    series = _with_fine(series, np.concatenate((fine, new), axis=1))
     if int(traffic.to_seconds // MINUTE_SECONDS) > series.end_minute or not len(series.minutes):
         series = _with_closed_minutes(series)
     return series
 
 
-def _bounded(fine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``fine`` without what is older than two hours or over the bound."""
-    keep = max(int(np.searchsorted(fine[_END], fine[_END, -1] - FINE_SECONDS)) - 1, 0)
-    keep = max(keep, fine.shape[1] - MAX_FINE)
-    return fine[:, keep:].copy() if keep else fine
+def _with_fine(series: DemandSeries, fine: NDArray[np.float64]) -> DemandSeries:
+    """``series`` with other fine windows; spelled out because ``replace`` is slow on every tick."""
+    return DemandSeries(
+        fine=fine,
+        minutes=series.minutes,
+        first_minute=series.first_minute,
+        learnable_from=series.learnable_from,
+        peak_hour=series.peak_hour,
+        peak_six_hours=series.peak_six_hours,
+        peak_week=series.peak_week,
+        prompt_tokens_mean=series.prompt_tokens_mean,
+        output_tokens_mean=series.output_tokens_mean,
+    )
+
+
+def _bounded(fine: NDArray[np.float64], now: float) -> NDArray[np.float64]:
+    """``fine`` without what is older than two hours or over the bound, as a view."""
+    if not fine.shape[1]:
+        return fine
+    keep = max(int(np.searchsorted(fine[_END], now - FINE_SECONDS)) - 1, 0)
+    return fine[:, max(keep, fine.shape[1] + 2 - MAX_FINE) :]
 
 
 def _with_closed_minutes(series: DemandSeries) -> DemandSeries:
@@ -216,41 +253,40 @@ def _with_closed_minutes(series: DemandSeries) -> DemandSeries:
     count = min(end - first, MAX_MINUTES)
     if count <= 0:
         return series
-    edges = np.arange(end - count, end + 1) * MINUTE_SECONDS
+    edges = np.arange(end - count, end + 1, dtype=np.float64) * MINUTE_SECONDS
     closed = series.rates_between(edges).astype(np.float32)
     # The minutes between the old end and the new ones, where a gap exceeded the bound, are gone.
-    minutes = np.concatenate((series.minutes, closed)) if count == end - first else closed
-    minutes = minutes[-MAX_MINUTES:].copy() if len(minutes) > MAX_MINUTES else minutes
-    return _with_peaks(
-        _with_token_means(
-            replace(
-                series,
-                minutes=minutes,
-                first_minute=end - len(minutes),
-                learnable_from=series.learnable_from if len(series.minutes) else end - count,
-            )
-        )
+    minutes = np.concatenate((series.minutes[count - MAX_MINUTES :], closed))
+    if count < end - first:
+        minutes = closed
+    prompt, output = _token_means(series)
+    week, six, hour = (minutes[-span:] for span in PEAK_MINUTES)
+    # The week's peak is read anew once an hour; in between only a higher minute changes it.
+    anew = end // HOUR_MINUTES > first // HOUR_MINUTES
+    peak_week = 0.0 if anew else series.peak_week
+    return DemandSeries(
+        fine=series.fine,
+        minutes=minutes,
+        first_minute=end - len(minutes),
+        learnable_from=series.learnable_from if len(series.minutes) else end - count,
+        peak_hour=_peak(hour),
+        peak_six_hours=_peak(six),
+        peak_week=max(peak_week, _peak(week if anew else closed)),
+        prompt_tokens_mean=prompt,
+        output_tokens_mean=output,
     )
 
 
-def _with_token_means(series: DemandSeries) -> DemandSeries:
+def _peak(minutes: NDArray[np.float32]) -> float:
+    """Highest minute seen, 0 when none was."""
+    return float(np.fmax.reduce(minutes, initial=0.0))
+
+
+def _token_means(series: DemandSeries) -> tuple[float, float]:
     """Mean tokens of the last 15 min; with no known tokens there, the last means stay."""
     ends = series.fine[_END]
     before = int(np.searchsorted(ends, ends[-1] - TOKEN_WINDOW_SECONDS))
     requests, prompt, output = (series.fine[3:, -1] - series.fine[3:, before]).tolist()
     if not requests > 0:
-        return series
-    return replace(
-        series, prompt_tokens_mean=prompt / requests, output_tokens_mean=output / requests
-    )
-
-
-def _with_peaks(series: DemandSeries) -> DemandSeries:
-    """``series`` with the highest minute of the last hour and of the last six."""
-    six = series.minutes[-6 * HOUR_MINUTES :]
-    one = six[-HOUR_MINUTES:]
-    return replace(
-        series,
-        peak_hour=float(np.fmax.reduce(one, initial=0.0)),
-        peak_six_hours=float(np.fmax.reduce(six, initial=0.0)),
-    )
+        return series.prompt_tokens_mean, series.output_tokens_mean
+    return prompt / requests, output / requests

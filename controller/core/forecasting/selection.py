@@ -1,0 +1,134 @@
+"""Which candidate decides: a rolling back-test of cost at attainment.
+
+Every candidate's path of quantiles over the recorded past, each as it was known then, is turned
+into the fluid decision it stands for: capacity for margin times the path, held for one cold start.
+The margin is solved so that the path attains the target share of requests, and the
+paths are compared by what their capacity then costs. A missed burst costs its true share of the
+requests, and wins by fit or pinball loss that do not carry over to cost count for nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.forecasting.calibration import LEVELS
+from controller.core.forecasting.candidates import CANDIDATES, PEAK_SHARE, Candidate
+from controller.core.forecasting.features import rolling_maximum
+
+#: Minutes of the past that are replayed, at most and at least.
+MOST_MINUTES: Final = 2880
+LEAST_MINUTES: Final = 120
+#: Minutes of forecasts on record before the regression may be chosen.
+LEAST_RECORD: Final = 720
+#: A candidate must be this much cheaper than the one that decides, else that one stays.
+WORTH: Final = 0.02
+_LEVELS_TRIED: Final = slice(1, 5)
+_MARGINS: Final = (0.2, 8.0)
+_HALVINGS: Final = 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Selection:
+    """The outcome: ``costs`` (C,) over persistence's at the target attainment, NaN: not compared.
+
+    ``margins`` (C,) is the factor at which each attains it, on its base or, for the regression, on
+    its quantile at ``LEVELS[level_index]``.
+    """
+
+    chosen: Candidate
+    costs: NDArray[np.float64]
+    margins: NDArray[np.float64]
+    level_index: int
+
+
+def unselected() -> Selection:
+    """Return persistence, with nothing compared yet."""
+    nothing = np.full(len(CANDIDATES), np.nan)
+    return Selection(
+        chosen=Candidate.PERSISTENCE, costs=nothing, margins=nothing, level_index=len(LEVELS) - 1
+    )
+
+
+def selected(
+    rates: NDArray[np.float64],
+    target: NDArray[np.float64],
+    record: NDArray[np.float64],
+    hold_minutes: int,
+    attainment: float,
+    before: Selection,
+) -> Selection:
+    """Return the cheapest candidate on the past; persistence wins ties and short histories.
+
+    ``rates`` (m,) are the minutes' rates, ``target`` (m,) what came one horizon after each, both
+    NaN unseen; ``record`` (m, L) what the regression said at the end of each, NaN: nothing.
+    """
+    known = np.isfinite(record[:, 0]) & np.isfinite(target)
+    with_record = int(known.sum()) >= LEAST_RECORD
+    first = int(np.argmax(known)) if with_record else 0
+    first = max(first, len(rates) - MOST_MINUTES)
+    bases = [rates, np.fmax(rates, PEAK_SHARE * rolling_maximum(rates, 60))]
+    if with_record:
+        bases.extend(record[:, _LEVELS_TRIED].T)
+    paths = _carried(np.stack(bases)[:, first:])
+    actual = target[first:]
+    scored = np.isfinite(actual) & np.isfinite(paths).all(axis=0)
+    if int(scored.sum()) < LEAST_MINUTES or not float(actual[scored].sum()) > 0.0:
+        return before
+    cost, margin = _cost_at_attainment(paths, actual, scored, hold_minutes, attainment)
+    level = int(np.argmin(cost[2:])) if with_record else 0
+    picked = [0, 1, 2 + level] if with_record else [0, 1]
+    nothing = np.full(len(CANDIDATES) - len(picked), np.nan)
+    costs = np.concatenate((cost[picked] / cost[0], nothing))
+    return Selection(
+        chosen=_cheapest(costs, before.chosen),
+        costs=costs,
+        margins=np.concatenate((margin[picked], nothing)),
+        level_index=level + (_LEVELS_TRIED.start if with_record else 0),
+    )
+
+
+def _cheapest(costs: NDArray[np.float64], before: Candidate) -> Candidate:
+    """The cheapest candidate that beats persistence, the one before it unless clearly beaten."""
+    best = CANDIDATES[int(np.nanargmin(costs))]
+    if costs[CANDIDATES.index(best)] > 1.0 - WORTH:
+        return Candidate.PERSISTENCE
+    incumbent = costs[CANDIDATES.index(before)]
+    if incumbent < 1.0 and costs[CANDIDATES.index(best)] > incumbent * (1.0 - WORTH):
+        return before
+    return best
+
+
+def _carried(paths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``paths`` (P, m) with what is unknown taken from the last minute known: blind means hold."""
+    at = np.where(np.isfinite(paths), np.arange(paths.shape[1]), -1)
+    last = np.maximum.accumulate(at, axis=1)
+    return np.where(last < 0, np.nan, np.take_along_axis(paths, np.maximum(last, 0), axis=1))
+
+
+def _cost_at_attainment(
+    paths: NDArray[np.float64],
+    actual: NDArray[np.float64],
+    scored: NDArray[np.bool_],
+    hold_minutes: int,
+    attainment: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean capacity (P,) paid for and margin (P,) at which each path attains the target.
+
+    What is decided is held for one cold start, so it is paid for as the maximum over the last
+    hold. It is Ready one cold start later if wanted all that time: the minimum over the next hold.
+    """
+    paid = np.stack([rolling_maximum(path, hold_minutes + 1) for path in paths])
+    ready = -np.stack([rolling_maximum(-path[::-1], hold_minutes + 1)[::-1] for path in paid])
+    paid, ready, actual = paid[:, scored], ready[:, scored], actual[scored]
+    allowed = (1.0 - attainment) * float(actual.sum())
+    low = np.full(len(paths), np.log(_MARGINS[0]))
+    high = np.full(len(paths), np.log(_MARGINS[1]))
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        missed = np.maximum(actual - np.exp(middle)[:, None] * ready, 0.0).sum(axis=1)
+        enough = missed <= allowed
+        high, low = np.where(enough, middle, high), np.where(enough, low, middle)
+    margin = np.exp(high)
+    return margin * paid.mean(axis=1), margin
