@@ -131,10 +131,18 @@ class RateTrace:
             imputed=np.diff(filled) > 1e-9,
         )
 
-    def token_sample(self, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def token_sample(
+        self,
+        size: int,
+        seed: int,
+        from_seconds: float = 0.0,
+        to_seconds: float = np.inf,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw pairs for requests of buckets chosen in proportion to their counts."""
         generator = np.random.default_rng(seed)
-        upto = np.cumsum(self.requests)
+        edges = np.arange(len(self.requests) + 1) * self.bucket_seconds
+        inside = self.demand_sums(np.clip(edges, from_seconds, to_seconds))
+        upto = np.cumsum(inside.requests)
         if not upto[-1] > 0.0:
             raise InvalidTrace(f"{self.name}: has no requests to draw tokens for")
         bucket = np.searchsorted(upto, generator.random(size) * upto[-1], side="right")

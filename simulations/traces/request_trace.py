@@ -123,12 +123,19 @@ class RequestTrace:
             imputed=np.zeros(len(at) - 1, np.bool_),
         )
 
-    def token_sample(self, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draw ``size`` pairs of the trace with replacement."""
-        if len(self) == 0:
+    def token_sample(
+        self,
+        size: int,
+        seed: int,
+        from_seconds: float = 0.0,
+        to_seconds: float = np.inf,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw ``size`` pairs of requests in [from, to) with replacement."""
+        part = cut(self._arrivals, from_seconds, to_seconds)
+        if len(part) == 0:
             raise InvalidTrace(f"{self.name}: has no requests to draw tokens from")
-        at = np.random.default_rng(seed).integers(0, len(self), size)
-        return self._arrivals.prompt_tokens[at], self._arrivals.output_tokens[at]
+        at = np.random.default_rng(seed).integers(0, len(part), size)
+        return part.prompt_tokens[at], part.output_tokens[at]
 
 
 def _cumulative(values: NDArray[np.int64]) -> NDArray[np.float64]:

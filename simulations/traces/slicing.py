@@ -160,9 +160,17 @@ class SlicedTrace:
         edges = np.clip(edges_seconds + self.from_seconds, self.from_seconds, self.to_seconds)
         return self.source.demand_sums(edges, generator)
 
-    def token_sample(self, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draw pairs from the whole's mix."""
-        return self.source.token_sample(size, seed)
+    def token_sample(
+        self,
+        size: int,
+        seed: int,
+        from_seconds: float = 0.0,
+        to_seconds: float = np.inf,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw pairs from the mix of the part between the given seconds of the part."""
+        low = min(self.from_seconds + from_seconds, self.to_seconds)
+        high = min(self.from_seconds + to_seconds, self.to_seconds)
+        return self.source.token_sample(size, seed, low, high)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -247,20 +255,32 @@ class SplicedTrace:
             total = total.plus(more)
         return total
 
-    def token_sample(self, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def token_sample(
+        self,
+        size: int,
+        seed: int,
+        from_seconds: float = 0.0,
+        to_seconds: float = np.inf,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw pairs from the parts' mixes in proportion to their requests."""
         generator = np.random.default_rng(seed)
-        whole = [np.array([0.0, part.duration_seconds]) for part in self.parts]
+        spans = [
+            (max(from_seconds - start, 0.0), max(to_seconds - start, 0.0)) for start in self._starts
+        ]
         weights = np.array(
-            [p.demand_sums(e).requests[0] for p, e in zip(self.parts, whole, strict=True)]
+            [
+                part.demand_sums(np.clip(span, 0.0, part.duration_seconds)).requests[0]
+                for part, span in zip(self.parts, spans, strict=False)
+            ]
         )
+        if not weights.sum() > 0.0:
+            raise InvalidTrace(f"{self.name}: has no requests to draw tokens for")
         shares = generator.multinomial(size, weights / weights.sum())
         pairs = [
-            part.token_sample(int(share), int(generator.integers(1 << 31)))
-            for part, share in zip(self.parts, shares, strict=True)
+            part.token_sample(int(share), int(generator.integers(1 << 31)), *span)
+            for part, share, span in zip(self.parts, shares, spans, strict=False)
             if share > 0
         ]
         order = generator.permutation(size)
-        prompt = np.concatenate([pair[0] for pair in pairs]) if pairs else np.empty(0, np.int64)
-        output = np.concatenate([pair[1] for pair in pairs]) if pairs else np.empty(0, np.int64)
+        prompt, output = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
         return prompt[order], output[order]

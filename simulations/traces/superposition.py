@@ -115,9 +115,15 @@ class SuperposedTrace:
             raise InvalidTrace(f"{self.name}: has no copies")
         return total
 
-    def token_sample(self, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draw pairs of the original with replacement."""
-        return self._trace.token_sample(size, seed)
+    def token_sample(
+        self,
+        size: int,
+        seed: int,
+        from_seconds: float = 0.0,
+        to_seconds: float = np.inf,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw pairs of the original's requests in [from, to), whatever the copies' shifts."""
+        return self._trace.token_sample(size, seed, from_seconds, to_seconds)
 
     def _turns(self) -> Iterator[tuple[RequestTrace, float, float]]:
         """Every copy with its shift, and whole lengths to turn back what left over an end.

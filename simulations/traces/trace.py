@@ -107,6 +107,12 @@ class Trace(Protocol):
         """
         ...
 
-    def token_sample(self, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draw ``size`` i.i.d. (prompt, output) pairs from the whole trace's mix."""
+    def token_sample(
+        self,
+        size: int,
+        seed: int,
+        from_seconds: float = 0.0,
+        to_seconds: float = np.inf,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw ``size`` i.i.d. (prompt, output) pairs from the mix of requests in [from, to)."""
         ...

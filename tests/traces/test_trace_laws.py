@@ -13,7 +13,7 @@ from simulations.traces.scaling import peak_requests_per_second, scaled_to_peak,
 from simulations.traces.slicing import SplicedTrace, past_traffic, slice_trace, splice
 from simulations.traces.statistics import describe, dispersion
 from simulations.traces.superposition import superpose
-from simulations.traces.tokens import TokenPairs
+from simulations.traces.tokens import LognormalTokens, TokenPairs
 from simulations.traces.trace import Arrivals, Trace
 
 PAIRS = TokenPairs(np.array([10, 30, 7]), np.array([5, 1, 9]))
@@ -186,7 +186,7 @@ def test_the_same_seed_superposes_the_same_and_another_seed_another(
 def test_recorded_requests_are_scaled_to_the_peak_from_below(
     trace: RequestTrace, factor: float
 ) -> None:
-    """The peak is met to within the requests that share an instant with the next one."""
+    """The peak is met to within one request in its minute."""
     peak = factor * peak_requests_per_second(trace)
     jitter = min(30.0, 0.5 * trace.duration_seconds)
     scaled = scaled_to_peak(trace, peak, jitter_seconds=jitter)
@@ -319,6 +319,39 @@ def test_a_splice_of_different_kinds_is_one_trace_of_both() -> None:
     assert float((prompt == 1).mean()) == pytest.approx(share, abs=0.02)
     with pytest.raises(InvalidTrace, match="recorded requests; scale it with superpose"):
         scale_rate(both, 2.0)
+
+
+@pytest.mark.parametrize("superposed", [False, True])
+def test_a_parts_token_sample_is_of_that_part(
+    superposed: bool,  # noqa: FBT001 - a case of the test
+) -> None:
+    """Lengths that change half-way are drawn for the half asked for, of every kind of trace."""
+    seconds = np.arange(600.0)
+    lengths = np.where(seconds < 300.0, 1, 2)
+    trace = RequestTrace(
+        "halves", Arrivals(seconds=seconds, prompt_tokens=lengths, output_tokens=lengths)
+    )
+    known: Trace = superpose(trace, 2.0, 0.0) if superposed else trace
+    drawn = RateTrace(
+        name="halves",
+        bucket_seconds=300.0,
+        requests=np.array([300.0, 300.0]),
+        tokens=LognormalTokens(
+            requests=np.ones(2),
+            prompt_tokens_mean=np.array([1.0, 2.0]),
+            output_tokens_mean=np.array([1.0, 2.0]),
+            prompt_sigma=0.0,
+            output_sigma=0.0,
+        ),
+        imputed=np.zeros(2, np.bool_),
+    )
+    for half, start in ((1, 0.0), (2, 300.0)):
+        for kind in (known, drawn, splice(known, drawn), splice(drawn, known)):
+            part = slice_trace(kind, start, start + 300.0)
+            prompt, output = part.token_sample(50, seed=1)
+            assert set(prompt) == set(output) == {half}
+    with pytest.raises(InvalidTrace, match="has no requests to draw tokens"):
+        known.token_sample(5, 0, 700.0, 800.0)
 
 
 def test_parts_and_peaks_that_cannot_be_are_refused() -> None:

@@ -78,12 +78,11 @@ def blocks(path: Path) -> Iterator[Block]:
 def without_header(parts: Iterator[Block]) -> Iterator[Block]:
     """Blocks without the file's first line."""
     for block in parts:
-        if block.first_line > 1:
-            yield block
-            continue
-        text = block.text.partition(b"\n")[2]
-        if text.strip():
-            yield Block(2, text)
+        body = block
+        if block.first_line == 1:
+            body = Block(2, block.text.partition(b"\n")[2])
+        if body.text.strip():
+            yield body
 
 
 @dataclass(frozen=True, slots=True)
