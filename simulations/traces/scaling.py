@@ -76,7 +76,7 @@ def scaled_to_peak(
     """The whole trace, scaled so that the part in [from, to) peaks at ``peak`` requests/s.
 
     A rate trace is multiplied. Recorded requests are superposed: since jitter moves the peak, the
-    number of copies is searched, and the peak is ``peak`` to within one request in 60 s, from below.
+    number of copies is searched: the peak is met from below, to within one request in 60 s.
     """
     if not peak > 0.0:
         raise InvalidTrace(f"{trace.name}: a peak of {peak} requests/s; give a positive one")
