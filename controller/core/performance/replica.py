@@ -40,8 +40,8 @@ _GRID_POINTS: Final = 96
 #: Points crowd towards an idle replica, where throughput bends most.
 _GRID_POWER: Final = 1.5
 _FIXED_POINT_STEPS: Final = 10
-#: Grid point, about a fifth of the running limit, at which prompts' works are compared.
-_WORKS_AT: Final = _GRID_POINTS // 3
+#: Grid point, about a fifteenth of the running limit, at which prompts' works are compared.
+_WORKS_AT: Final = _GRID_POINTS // 6
 _LEAST_ELASTICITY: Final = 1e-3
 #: Fitted on the variance outstanding of 20 replicas in 80 runs of an iteration-exact engine (four
 #: replica kinds, four mixes, five loads): rms error of the variance 14 %.
@@ -58,7 +58,8 @@ class ReplicaCurve:
     ``iteration`` the mean iteration, ``decode_iteration`` one without prompt tokens,
     ``prompt_iteration`` one with, ``residual`` the mean rest of the iteration an arrival finds,
     ``prefill`` the time a mean prompt adds, ``throughput`` in requests/ms. ``works`` (bins,) are
-    the prefill times of the mix's prompt bins divided by their mean.
+    the prefill times of the mix's prompt bins at a middling load divided by their mean,
+    ``work_mean`` (ms).
     """
 
     profile: PerformanceProfile
@@ -73,6 +74,7 @@ class ReplicaCurve:
     throughput: Array
     spread: Array
     works: Array
+    work_mean: float
 
 
 def _decode_limit(profile: PerformanceProfile, mix: TokenMix) -> float:
@@ -136,6 +138,7 @@ def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
     beside = tokens[_WORKS_AT] + decodes[_WORKS_AT]
     works = np.sqrt(t0**2 + (delta * (lengths + beside)) ** 2) - np.hypot(t0, delta * beside)
     works += profile.epsilon_milliseconds * lengths**2
+    work_mean = float(QUANTILE_WEIGHTS @ works)
     return ReplicaCurve(
         profile=profile,
         mix=mix,
@@ -148,7 +151,8 @@ def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
         prefill=prefill,
         throughput=throughput,
         spread=_spread(profile, mix, prefill, marginal, elasticity),
-        works=works / float(QUANTILE_WEIGHTS @ works),
+        works=works / work_mean,
+        work_mean=work_mean,
     )
 
 

@@ -3,10 +3,10 @@
 **Time per output token.** A request of D decode iterations misses its threshold h when the prompts
 prefilled meanwhile stall it for more than its slack: with decode-only iterations of d(x) it has
 D (h - d) to lose. Stalls come as a compound Poisson sum of prefill times. On a replica of its own
-(arrivals regardless of its state) the window is the time allowed, D h, and the rest of the
-iteration that held the own prompt; where arrivals follow the least outstanding, a stalled replica
-finishes less and so receives less, and the window is the time it takes anyhow, D T(x). With n
-replicas it lies between the two, the first with weight n^-_FEEDBACK_EXPONENT.
+(arrivals regardless of its state) the window is the iteration of the own prompt and the time
+allowed but for the last iteration, (D - 1) h; where arrivals follow the least outstanding, a
+stalled replica finishes less and so receives less, and the window is the time it takes anyhow,
+D T(x). With n replicas it lies between the two, the first with weight n^-_FEEDBACK_EXPONENT.
 
 **Time to first token.** Rest of the iteration in progress, prompts ahead on the same replica
 (M/G/1), own prefill in competition with the decodes, and beyond the running or KV limit the wait
@@ -79,15 +79,16 @@ def _slow_tokens(curve: ReplicaCurve, threshold: float) -> Array:
     weights = QUANTILE_WEIGHTS * np.minimum(decodes, 1.0)
     decodes = np.maximum(decodes, 1.0)[None, :, None]
     tail = StallTail.of(curve.works)
-    late = np.maximum(threshold - curve.iteration, 0.0)
-    window = curve.iteration + _POOL_SHARES[:, None] * late
-    own = np.maximum(curve.prompt_iteration - curve.iteration, 0.0)
-    own = own * _POOL_SHARES[:, None]
-    count = curve.throughput * (decodes * window[:, None, :] + own[:, None, :])
+    shares = _POOL_SHARES[:, None, None]
+    # Prompts that come during the last iteration are too late to stall; own + (D - 1) h.
+    alone = curve.prompt_iteration + (decodes - 1.0) * np.maximum(threshold, curve.iteration)
+    window = (1.0 - shares) * decodes * curve.iteration + shares * alone
+    # As many works as make up the prefill at this load: short prompts ride along at a low one.
+    count = curve.throughput * (curve.prefill / curve.work_mean) * window
     # The request's own decode, which an arrival does not find yet.
     slope = np.gradient(curve.decode_iteration, curve.outstanding)
     mine = _POOL_SHARES[:, None] ** (1.0 / _FEEDBACK_EXPONENT) * slope
-    slack = decodes * (threshold - curve.decode_iteration - mine)[:, None, :] / curve.prefill
+    slack = decodes * (threshold - curve.decode_iteration - mine)[:, None, :] / curve.work_mean
     slack = np.broadcast_to(slack, count.shape)
     return np.asarray(np.einsum("j,sjp->sp", weights, tail.above(count, slack)))
 
@@ -121,10 +122,11 @@ def _late_start(curve: ReplicaCurve, threshold: float) -> tuple[Array, Array]:
     left = threshold - own - curve.residual[:, None]
     full_iteration = profile.delta_milliseconds * profile.max_batched_tokens
     ahead = curve.prefill * (1.0 + beside / full_iteration)
-    tail = WaitTail.of(curve.works, threshold / float(ahead[0]))
+    work = curve.work_mean * ahead / curve.prefill
+    tail = WaitTail.of(curve.works, threshold / float(work[0]))
     busy = np.broadcast_to((curve.throughput * ahead)[:, None], left.shape)
-    late = tail.above(busy, left / ahead[:, None]) @ QUANTILE_WEIGHTS
+    late = tail.above(busy, left / work[:, None]) @ QUANTILE_WEIGHTS
     left_waiting = left[-1][None, :] - wait[:, None]
     busy_waiting = np.broadcast_to(busy[-1][None, :], left_waiting.shape)
-    late_waiting = tail.above(busy_waiting, left_waiting / ahead[-1]) @ QUANTILE_WEIGHTS
+    late_waiting = tail.above(busy_waiting, left_waiting / work[-1]) @ QUANTILE_WEIGHTS
     return np.concatenate([late, late_waiting]), wait

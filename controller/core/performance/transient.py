@@ -24,7 +24,7 @@ from controller.core.performance.pool import Pool
 
 Array = NDArray[np.float64]
 
-_PIECE_SECONDS: Final = 3.0
+_PIECE_SECONDS: Final = 5.0
 _HERMITE = np.polynomial.hermite_e.hermegauss(7)
 #: Nodes and weights of the standard normal distribution.
 _NODES: Final[Array] = _HERMITE[0]
