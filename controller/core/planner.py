@@ -200,9 +200,9 @@ class SteelyardPlanner:
         age = now - (history.traffic_at_seconds or now)
         horizon = _lead_seconds(policy, history.cold_starts) - policy.tick_seconds + age
         forecast = forecaster.forecast(history.forecast, horizon, now)
-        if forecast is None:
-            return None
         mix = _mix(history)
+        if forecast is None or mix is None:
+            return None
         fleet = fleet_capacity(policy.variants, policy.slo, policy.routing, mix)
         factor = history.learning.factor
         cost_per_request = _cost_per_request(policy, fleet) / factor
@@ -253,9 +253,11 @@ def _cost_per_request(policy: Policy, fleet: FleetCapacity) -> float:
     return cost_per_hour(policy, counts) / 3600.0 / fleet.capacity(counts)
 
 
-def _mix(history: History) -> TokenMix:
-    """The recent token mix, rounded so that capacity tables are reused."""
+def _mix(history: History) -> TokenMix | None:
+    """The recent token mix, rounded so that capacity tables are reused; None while unknown."""
     prompt, output = forecaster.token_means(history.forecast)
+    if not (np.isfinite(prompt) and np.isfinite(output)):
+        return None
     return TokenMix.from_means(prompt, output).rounded()
 
 
