@@ -163,7 +163,7 @@ def _backward(
 
 
 @njit(cache=True)
-def _predict(  # noqa: PLR0913, PLR0917 - a jitted kernel takes plain arrays
+def _predict(
     requests: NDArray[np.float64],
     mix: NDArray[np.int64],
     capacity: NDArray[np.float64],
@@ -198,7 +198,7 @@ def path_cost(
     return float(np.sum(replicas @ run) + np.sum(starts @ start))
 
 
-def solve(  # noqa: PLR0913 - the prices are what a Lagrangian is called with
+def solve(
     stages: Stages,
     billing: tuple[Billing, ...],
     bucket_seconds: float,
