@@ -18,10 +18,11 @@ follows the work left, so its variance is that of processor sharing times
 
     S = E[W^2] / (2 E[W] r),   r = mean work still to come of a request found decoding
 
-(S = 1 for egalitarian sharing). At low load requests do not meet and the factor is 1; with the
-elasticity e = d log X / d log x it is about 1 + _UNEVEN_SHARE S (1 - e)^_UNEVEN_POWER. What a
-request notices is the mean over its life, whose variance is less by 1 - e / 3 (fluctuations decay
-at rate e / life); ``spread`` is the product.
+(S = 1 for egalitarian sharing). At low load requests do not meet and the factor is 1. In between,
+with the elasticity e = d log X / d log x, it is about 1 + c_p S_p (1 - e)^a_p + c_d S_d (1 -
+e)^a_d, where S_p is the part of S from E[w^2] and S_d the rest: prompts are over at once and pile up only
+near saturation. What a request notices is the mean over its life, whose variance is less by
+1 - e / 3 (fluctuations decay at rate e / life); ``spread`` is the product.
 """
 
 from dataclasses import dataclass
@@ -40,6 +41,15 @@ _GRID_POINTS: Final = 96
 #: Points crowd towards an idle replica, where throughput bends most.
 _GRID_POWER: Final = 1.5
 _FIXED_POINT_STEPS: Final = 10
+#: Grid point, about a fifteenth of the running limit, at which prompts' works are compared.
+_WORKS_AT: Final = _GRID_POINTS // 6
+_LEAST_ELASTICITY: Final = 1e-3
+#: Fitted on the variance outstanding of 1 and 20 replicas in 144 runs of an iteration-exact engine
+#: (four replica kinds, four mixes, five loads): rms error of the variance 10 %.
+_PROMPT_SHARE: Final = 1.39
+_PROMPT_POWER: Final = 5.1
+_DECODE_SHARE: Final = 0.90
+_DECODE_POWER: Final = 1.75
 #: Grid point, about a fifteenth of the running limit, at which prompts' works are compared.
 _WORKS_AT: Final = _GRID_POINTS // 6
 _LEAST_ELASTICITY: Final = 1e-3
@@ -181,13 +191,18 @@ def _spread(
     decode = marginal * m(0, 1) + kappa * (m(1, 1) + 0.5 * m(0, 2))
     work = prefill + decode
     left = (marginal * dd / 2.0 + kappa * (0.5 * m(1, 2) + m(0, 3) / 3.0)) / m(0, 1)
-    square = (
-        scale**2 * ww
-        + 2.0 * scale * (marginal * wd + kappa * wk)
+    prompts = scale**2 * ww
+    decodes = (
+        2.0 * scale * (marginal * wd + kappa * wk)
         + marginal**2 * dd
         + 2.0 * marginal * kappa * dk
         + kappa**2 * kk
     )
-    uneven = square / (2.0 * work * np.maximum(left, 1e-9))
-    fluctuation = 1.0 + _UNEVEN_SHARE * uneven * (1.0 - elasticity) ** _UNEVEN_POWER
+    whole = 2.0 * work * np.maximum(left, 1e-9)
+    crowding = 1.0 - elasticity
+    fluctuation = (
+        1.0
+        + _PROMPT_SHARE * prompts / whole * crowding**_PROMPT_POWER
+        + _DECODE_SHARE * decodes / whole * crowding**_DECODE_POWER
+    )
     return np.asarray(fluctuation * (1.0 - elasticity / 3.0))

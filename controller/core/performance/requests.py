@@ -6,7 +6,7 @@ D (h - d) to lose. Stalls come as a compound Poisson sum of prefill times. On a 
 (arrivals regardless of its state) the window is the iteration of the own prompt and the time
 allowed but for the last iteration, (D - 1) h; where arrivals follow the least outstanding, a
 stalled replica finishes less and so receives less, and the window is the time it takes anyhow,
-D T(x). With n replicas it lies between the two, the first with weight n^-_FEEDBACK_EXPONENT.
+D T(x). With n replicas it lies between the two, the first with weight 1 / n.
 
 **Time to first token.** Rest of the iteration in progress, prompts ahead on the same replica
 (M/G/1), own prefill in competition with the decodes, and beyond the running or KV limit the wait
@@ -27,9 +27,7 @@ from controller.core.performance.stalls import StallTail, WaitTail
 
 Array = NDArray[np.float64]
 
-#: How fast the feedback of a stalled replica on its own arrivals sets in with the pool's size.
-_FEEDBACK_EXPONENT: Final = 0.8
-#: Pool sizes at which tables are made; in between log P is interpolated over the window's share.
+#: Values of 1 / n at which tables are made; in between log P is interpolated.
 _POOL_SHARES: Final[Array] = np.array([0.0, 0.1, 0.25, 0.5, 1.0])
 _QUEUE_POINTS: Final = 24
 
@@ -44,7 +42,7 @@ class BadTable:
 
     def at(self, outstanding: Array, pool: int) -> Array:
         """P(bad) at these numbers outstanding per replica in a pool of ``pool`` replicas."""
-        share = float(pool) ** -_FEEDBACK_EXPONENT
+        share = 1.0 / pool
         rung = int(np.clip(np.searchsorted(_POOL_SHARES, share) - 1, 0, len(_POOL_SHARES) - 2))
         weight = (share - _POOL_SHARES[rung]) / (_POOL_SHARES[rung + 1] - _POOL_SHARES[rung])
         row = (1.0 - weight) * self.log_bad[rung] + weight * self.log_bad[rung + 1]
@@ -87,7 +85,7 @@ def _slow_tokens(curve: ReplicaCurve, threshold: float) -> Array:
     count = curve.throughput * (curve.prefill / curve.work_mean) * window
     # The request's own decode, which an arrival does not find yet.
     slope = np.gradient(curve.decode_iteration, curve.outstanding)
-    mine = _POOL_SHARES[:, None] ** (1.0 / _FEEDBACK_EXPONENT) * slope
+    mine = _POOL_SHARES[:, None] * slope
     slack = decodes * (threshold - curve.decode_iteration - mine)[:, None, :] / curve.work_mean
     slack = np.broadcast_to(slack, count.shape)
     return np.asarray(np.einsum("j,sjp->sp", weights, tail.above(count, slack)))
