@@ -19,8 +19,11 @@ follows the work left, so its variance is that of processor sharing times
     S = E[W^2] / (2 E[W] r),   r = mean work still to come of a request found decoding
 
 (S = 1 for egalitarian sharing). At low load requests do not meet and the factor is 1. In between,
-with the elasticity e = d log X / d log x, it is about 1 + c_p S_p (1 - e)^a_p + c_d S_d (1 -
-e)^a_d, where S_p is the part of S from E[w^2] and S_d the rest: prompts are over at once and pile up only
+with the elasticity e = d log X / d log x, it is about
+
+    1 + c_p S_p (1 - e)^a_p + c_d S_d (1 - e)^a_d
+
+where S_p is the part of S from E[w^2] and S_d the rest: prompts are over at once and pile up only
 near saturation. What a request notices is the mean over its life, whose variance is less by
 1 - e / 3 (fluctuations decay at rate e / life); ``spread`` is the product.
 """
@@ -50,13 +53,6 @@ _PROMPT_SHARE: Final = 1.39
 _PROMPT_POWER: Final = 5.1
 _DECODE_SHARE: Final = 0.90
 _DECODE_POWER: Final = 1.75
-#: Grid point, about a fifteenth of the running limit, at which prompts' works are compared.
-_WORKS_AT: Final = _GRID_POINTS // 6
-_LEAST_ELASTICITY: Final = 1e-3
-#: Fitted on the variance outstanding of 20 replicas in 80 runs of an iteration-exact engine (four
-#: replica kinds, four mixes, five loads): rms error of the variance 14 %.
-_UNEVEN_SHARE: Final = 0.93
-_UNEVEN_POWER: Final = 2.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

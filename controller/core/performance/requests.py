@@ -57,13 +57,11 @@ def bad_table(
     curve = replica_curve(profile, mix)
     slow = _slow_tokens(curve, tpot_seconds * 1e3)
     late, wait = _late_start(curve, ttft_seconds * 1e3)
-
     slow = np.concatenate([slow, np.repeat(slow[:, -1:], _QUEUE_POINTS, axis=1)], axis=1)
     bad = 1.0 - (1.0 - slow) * (1.0 - late[None, :])
     outstanding = np.concatenate(
         [curve.outstanding, curve.outstanding[-1] + wait * curve.throughput[-1]]
     )
-
     return BadTable(curve, outstanding, np.log(np.maximum(bad, 1e-9)))
 
 
