@@ -269,11 +269,9 @@
 
   function link(id) {
     byId(id).on("plotly_relayout", (change) => {
-      if (following) return;
-      if (change["xaxis.autorange"]) zoom(null);
-      else if (change["xaxis.range[0]"] !== undefined) {
-        zoom([change["xaxis.range[0]"], change["xaxis.range[1]"]].map(inMilliseconds));
-      }
+      if (following || !Object.keys(change).some((key) => key.startsWith("xaxis."))) return;
+      const [from, to] = byId(id).layout.xaxis.range.map(inMilliseconds);
+      zoom(from <= 0 && to >= span() ? null : [from, to]);
     });
     byId(id).on("plotly_click", ({ points }) => {
       const seconds = inMilliseconds(points[0].x) / 1000;
