@@ -204,7 +204,7 @@ class _Primary:
             self._window.grains_per_step,
             (self._main.min_replicas, self._grid.most),
             unit * seconds,
-            unit * (self._main.shortest_cold_start_seconds - seconds),
+            unit * self._main.shortest_cold_start_seconds,
             unit * seconds,
             (
                 unit * float(MISS_PRICES[miss]),

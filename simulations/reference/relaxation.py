@@ -131,7 +131,8 @@ def least_cost(  # noqa: PLR0913, PLR0917 - a jitted kernel takes plain arrays
 
     ``upper`` and ``lower`` (S + 1,) bound the grains done by each edge; ``dearest`` (S, J) is the
     work of the marginal request by grains left; ``replicas`` are the least and the most; ``run``
-    is the price of a replica and step, ``start`` of a start, ``stop`` what a release gives back.
+    is the price of a replica and step, ``start`` of a start's GPU time (no more than has passed
+    since the window began), ``stop`` what rounding gives back at either end of an interval.
     ``prices``: of a missed request; per unit of work on another primary; of a degraded request,
     and per unit of its work on a fallback.
     """
@@ -152,7 +153,7 @@ def least_cost(  # noqa: PLR0913, PLR0917 - a jitted kernel takes plain arrays
         _departures(dearest[t], grain, prices, leave)
         allowed = upper[t + 1] - lower[t + 1]
         if t > 0:  # before the first step any fleet is there, for nothing
-            _move_all(value, held, start, stop, row)
+            _move_all(value, held, min(start, t * run) - stop, stop, row)
         for n in range(count):
             running = fewest + n
             net = upper[t + 1] - upper[t] - running * grains_per_step

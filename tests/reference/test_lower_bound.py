@@ -532,7 +532,7 @@ def brute_force_least_cost(
         frontier = {0: 0.0}  # grains done -> cost
         for t, n in enumerate(path):
             change = n - path[t - 1] if t else 0
-            paid = n + start * max(change, 0) - stop * max(-change, 0)
+            paid = n + (min(start, t) - stop) * max(change, 0) - stop * max(-change, 0)
             following: dict[int, float] = {}
             for (done, cost), j in product(frontier.items(), leave):
                 price = 0.0
