@@ -55,12 +55,13 @@ class Forecast:
     """Mean arrival rate (requests/s) of the minute from ``at_seconds`` on.
 
     ``quantiles`` (L,) at ``levels`` are those of ``source``: the candidate chosen by cost at
-    attainment where its quantiles are trusted, else persistence. ``persistence_quantiles`` (L,) and
-    ``candidates`` (C, L), in the order of ``CANDIDATES``, are what the others say; NaN for one that
-    cannot speak yet. ``chosen`` is the candidate the back-test prefers, ``attaining_rate`` the
-    rate for which ``source`` attains the target in the back-test, NaN before one. ``trust`` judges
-    ``chosen``, ``persistence_trust`` persistence. Token means are per request, NaN while
-    unknown.
+    attainment, but persistence where that is the regression and is not trusted.
+    ``persistence_quantiles`` (L,) and ``candidates`` (C, L), in the order of ``CANDIDATES``, are
+    what the others say; NaN for one that cannot speak yet. ``chosen`` is the candidate the
+    back-test prefers, ``attaining_rate`` the rate to provide for with which ``source`` attains the
+    target in the back-test, NaN before one. ``trusted`` and ``reason`` are about ``quantiles``;
+    ``trust`` judges ``chosen``, ``persistence_trust`` persistence. Token means are per request, NaN
+    while unknown.
     """
 
     source: Candidate
@@ -190,7 +191,9 @@ def forecast(state: ForecastState, horizon_seconds: float, now: float) -> Foreca
     source = 0
     if chosen:
         trust = judged(horizon.calibration, chosen)
-        usable = trust.trusted and bool(np.isfinite(said[chosen, 0]))
+        # The memory of peaks is persistence on a higher base: it needs no proof of calibration.
+        usable = trust.trusted or CANDIDATES[chosen] is Candidate.PEAK_MEMORY
+        usable = usable and bool(np.isfinite(said[chosen, 0]))
         source = chosen if usable else 0
         reason = trust.reason if usable else f"{CANDIDATES[chosen]}: {trust.reason}"
     return Forecast(

@@ -27,7 +27,7 @@ from controller.core.forecasting.model import Model
 from controller.core.forecasting.selection import MOST_MINUTES, Selection, selected, unselected
 from controller.core.forecasting.series import MINUTE_SECONDS, DemandSeries
 
-REFIT_SECONDS: Final = 8 * 3600.0
+REFIT_SECONDS: Final = 12 * 3600.0
 SELECT_SECONDS: Final = 3600.0
 #: Part of the past that a first fit leaves out, within bounds in minutes.
 _LEFT_OUT_SHARE: Final = 1 / 3

@@ -18,6 +18,7 @@ MIN_JUMPS: Final = 20
 _RIDGE: Final = 0.3
 _ITERATIONS: Final = 15
 _LONGEST_STEP: Final = 3.0
+_STILL: Final = 0.01
 _PROBABILITIES: Final = np.array((0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6))
 _KNOTS: Final = np.log(_PROBABILITIES / (1.0 - _PROBABILITIES))
 _KNOT_LIST: Final = tuple(_KNOTS.tolist())
@@ -25,16 +26,20 @@ _REACH: Final = 1.5
 HINGES: Final = len(_KNOTS)
 
 
-def fitted(design: NDArray[np.float64], jumped: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+def fitted(
+    design: NDArray[np.float64],
+    jumped: NDArray[np.bool_],
+    start: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64] | None:
     """Coefficients (p,) of the log odds on ``design`` (n, p), or None with too few jumps.
 
-    Newton's method; the first column, the intercept, is not penalised.
+    Newton's method from ``start``; the first column, the intercept, is not penalised.
     """
     if jumped.sum() < MIN_JUMPS:
         return None
     penalty = np.full(design.shape[1], _RIDGE)
     penalty[0] = 1e-6
-    coefficients = np.zeros(design.shape[1])
+    coefficients = np.zeros(design.shape[1]) if start is None else start
     for _ in range(_ITERATIONS):
         odds = 1.0 / (1.0 + np.exp(-np.clip(design @ coefficients, -30.0, 30.0)))
         weight = odds * (1.0 - odds) + 1e-6
@@ -42,7 +47,7 @@ def fitted(design: NDArray[np.float64], jumped: NDArray[np.bool_]) -> NDArray[np
         normal[np.diag_indices_from(normal)] += penalty
         step = np.linalg.solve(normal, design.T @ (jumped - odds) - penalty * coefficients)
         coefficients = coefficients + np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
-        if np.abs(step).max() < 1e-3:
+        if np.abs(step).max() < _STILL:
             break
     return coefficients
 

@@ -27,7 +27,7 @@ FITTED_LEVELS: Final[tuple[float, ...]] = LEVELS[:-1]
 MIN_MINUTES: Final = DAY_MINUTES + DAY_MINUTES // 2
 _RIDGE: Final = 1e-3
 _COLD_ITERATIONS: Final = 25
-_WARM_ITERATIONS: Final = 12
+_WARM_ITERATIONS: Final = 6
 #: Levels fitted per piece, so that one tick bears some tens of milliseconds.
 _PIECES: Final = (slice(0, 1), slice(1, 3), slice(3, 5))
 #: Pieces of one fit: the odds of a jump, then the levels.
@@ -70,7 +70,8 @@ def advanced(
     if step == 0:
         design = design_with_minutes(rows, chosen)
         jumped = rows.target[chosen] > jumps.JUMP * rows.base[chosen]
-        coefficients = jumps.fitted(design, jumped)
+        start = last.jump if last is not None and len(last.jump) else None
+        coefficients = jumps.fitted(design, jumped, start)
         return model if coefficients is None else replace(model, jump=coefficients)
     piece = _PIECES[step - 1]
     # The hinges move with the jump coefficients, so only the linear terms of the last fit still
