@@ -18,7 +18,8 @@ from controller.core.performance.requests import BadTable
 
 Array = NDArray[np.float64]
 
-_GRID_POINTS: Final = 128
+_GRID_POINTS: Final = 104
+_QUEUE_POINTS: Final = 24
 _GRID_POWER: Final = 1.5
 #: Arrival rates of the ladder over the rate at which half of the requests are bad.
 _LOADS: Final[Array] = np.concatenate(
@@ -60,13 +61,14 @@ def pool(
     size = int(number.sum())
     # Outstanding ends at the queue limit, or where everything is late anyway.
     caps = np.array([_cap(tables[v], limits[v]) for v in present])
-    x = float(caps.max()) * (np.arange(_GRID_POINTS) / (_GRID_POINTS - 1)) ** _GRID_POWER
+    full = max(float(tables[v].curve.outstanding[-1]) for v in present)
+    x = _grid(float(caps.max()), full)
     kinds = [_kind(tables[v], x, cap, size) for v, cap in zip(present, caps, strict=True)]
     throughput, spread, prefilling, bad = (np.stack(column) for column in zip(*kinds, strict=True))
     flow = number[:, None] * throughput
     total = flow.sum(axis=0)
     part = flow / total
-    share = np.zeros((len(counts), _GRID_POINTS))
+    share = np.zeros((len(counts), len(x)))
     share[present] = part
     return Pool(
         outstanding=x,
@@ -79,6 +81,18 @@ def pool(
         prefilling=(part * prefilling).sum(axis=0),
         limited=all(limits[v] is not None for v in present),
     )
+
+
+def _grid(top: float, full: float) -> Array:
+    """Points from 0 to ``top``, fine up to ``full``, where replicas run all they can."""
+    inner = min(top, full) * (np.arange(_GRID_POINTS) / (_GRID_POINTS - 1)) ** _GRID_POWER
+    if top <= full:
+        return inner
+    step = (inner[-1] - inner[-2]) / (top - full)
+    share = np.linspace(0.0, 1.0, _QUEUE_POINTS + 1)[1:]
+    # Steps grow from those inside to whatever reaches the top.
+    linear = min(step * _QUEUE_POINTS, 1.0)
+    return np.concatenate([inner, full + (top - full) * (linear * share + (1 - linear) * share**3)])
 
 
 def _cap(table: BadTable, limit: int | None) -> float:
@@ -107,13 +121,13 @@ def _kind(table: BadTable, x: Array, cap: float, size: int) -> tuple[Array, ...]
 def load_curve(pool: Pool) -> LoadCurve:
     """Evaluate a pool at a ladder of steady arrival rates."""
     x, total, growing, spread = pool.outstanding, pool.finished, pool.growing, pool.spread
-    half = int(np.argmax(pool.bad >= 0.5)) if pool.bad.max() >= 0.5 else _GRID_POINTS - 1
+    half = int(np.argmax(pool.bad >= 0.5)) if pool.bad.max() >= 0.5 else len(x) - 1
     rates = float(total[max(half, 1)]) * _LOADS
     slope = (np.log(rates)[:, None] - np.log(total)[None, :]) * (growing / spread)
     width = np.diff(x)
     exponent = np.zeros(slope.shape)
     np.cumsum(0.5 * (slope[:, 1:] + slope[:, :-1]) * width, axis=1, out=exponent[:, 1:])
-    weight = np.empty(_GRID_POINTS)
+    weight = np.empty(len(x))
     weight[1:-1] = 0.5 * (width[1:] + width[:-1]) * growing[1:-1]
     # A sum over whole requests has half a request more at either end than the trapezium.
     weight[0] = 0.5 * width[0] * growing[0] + 0.5

@@ -30,6 +30,8 @@ Array = NDArray[np.float64]
 #: Values of 1 / n at which tables are made; in between log P is interpolated.
 _POOL_SHARES: Final[Array] = np.array([0.0, 0.1, 0.25, 0.5, 1.0])
 _QUEUE_POINTS: Final = 24
+#: Queues longer than this are not told apart: an overload that long has no steady state.
+_LONGEST_WAIT_MILLISECONDS: Final = 120e3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +61,8 @@ def bad_table(
     late, wait = _late_start(curve, ttft_seconds * 1e3)
     slow = np.concatenate([slow, np.repeat(slow[:, -1:], _QUEUE_POINTS, axis=1)], axis=1)
     bad = 1.0 - (1.0 - slow) * (1.0 - late[None, :])
+    # Whatever the thresholds, who waits as long as this is taken as never answered.
+    bad[:, -1] = 1.0
     outstanding = np.concatenate(
         [curve.outstanding, curve.outstanding[-1] + wait * curve.throughput[-1]]
     )
@@ -96,9 +100,11 @@ def _late_start(curve: ReplicaCurve, threshold: float) -> tuple[Array, Array]:
     """
     points = len(curve.outstanding)
     if not np.isfinite(threshold):
-        return np.zeros(points + _QUEUE_POINTS), np.linspace(1.0, 1e4, _QUEUE_POINTS)
+        waits = np.linspace(0.0, _LONGEST_WAIT_MILLISECONDS, _QUEUE_POINTS + 1)[1:]
+        return np.zeros(points + _QUEUE_POINTS), waits
     profile = curve.profile
-    wait = np.linspace(0.0, 1.3 * threshold, _QUEUE_POINTS + 1)[1:]
+    longest = min(1.3 * threshold, _LONGEST_WAIT_MILLISECONDS)
+    wait = np.linspace(0.0, longest, _QUEUE_POINTS + 1)[1:]
     decodes = curve.decodes[:, None]
     lengths = (np.array(curve.mix.shape.prompt) * curve.mix.prompt_mean)[None, :]
     room = np.maximum(profile.max_batched_tokens - decodes, 1.0)
