@@ -83,7 +83,7 @@ class CapacityLearning:
             return self
         noise = _noise(fleet, ready, implied, outstanding, elapsed)
         gain = variance / (variance + noise)
-        error = math.log(arrival_rate / implied) - log_factor
+        error = math.log(arrival_rate) - math.log(implied) - log_factor
         step = min(max(gain * error, -_LARGEST_STEP), _LARGEST_STEP)
         low, high = (math.log(bound) for bound in BOUNDS)
         return CapacityLearning(

@@ -92,6 +92,9 @@ class WaitTail:
         width = max(longest, 1.0) / _BINS
         grid = np.arange(2 * _BINS) * width
         residual = (works[None, :] > grid[:, None]) @ QUANTILE_WEIGHTS
+        # A bin's mass lies in its middle: half of it at either edge.
+        residual[1:] = 0.5 * (residual[1:] + residual[:-1])
+        residual[0] *= 0.5
         residual[_BINS:] = 0.0
         residual /= residual.sum()
         damping = np.exp(-_DAMPING * np.arange(2 * _BINS) / _BINS)
