@@ -162,6 +162,6 @@ def column_groups(document: ResultsDocument) -> tuple[Columns, ...]:
     """What a comparison shows, in groups that belong side by side."""
     scores = [policy.forecast for policy in document.policies if policy.forecast is not None]
     levels = sorted({level for score in scores for level in score.coverage}, key=float)
-    forecast = FORECAST + tuple(_coverage(level) for level in levels) if scores else ()
-    groups = (OUTCOME, LATENCY, BEHAVIOUR, forecast)
+    coverage = tuple(_coverage(level) for level in levels)
+    groups = (OUTCOME, LATENCY, BEHAVIOUR, FORECAST if scores else (), coverage)
     return tuple(group for group in groups if group)

@@ -41,7 +41,9 @@ def _duration(document: ResultsDocument) -> str | None:
     if not ends:
         return None
     hours = max(ends) / 3600.0
-    return f"{hours / 24.0:.3g} days" if hours >= 48.0 else f"{hours:.3g} hours"
+    if hours < 2.0:
+        return f"{60.0 * hours:.0f} minutes"
+    return f"{hours:.3g} hours" if hours < 48.0 else f"{hours / 24.0:.3g} days"
 
 
 def _objectives(document: ResultsDocument) -> str:

@@ -5,6 +5,9 @@ from simulations.report.document import PolicyPart, ResultsDocument
 #: The policy whose savings are told, where it took part.
 SUBJECT = "steelyard"
 
+#: Policies named one by one; of a longer list the rest are counted.
+NAMED = 3
+
 
 def _subject(document: ResultsDocument) -> PolicyPart | None:
     named = (policy for policy in document.policies if policy.name == SUBJECT)
@@ -38,7 +41,9 @@ def savings_sentence(document: ResultsDocument) -> str:
         return f"No policy attained the target of {100 * document.slo.target:.4g} %."
     beaten = _beaten(document, subject)
     if beaten:
-        parts = [f"{100 * saved:.1f} % below {name}" for name, saved in beaten]
+        parts = [f"{100 * saved:.1f} % below {name}" for name, saved in beaten[:NAMED]]
+        if len(beaten) > NAMED:
+            parts.append(f"more below {len(beaten) - NAMED} others")
         text = f"{subject.name}: cost {_listed(parts)}, at equal or better attainment."
     elif len(document.policies) > 1:
         text = f"{subject.name}: cost below no other policy at equal or better attainment."

@@ -5,10 +5,11 @@ Wide consoles get one table; narrow ones get it in parts, so that no figure is e
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from simulations.report.columns import Columns, column_groups, money
+from simulations.report.columns import UNKNOWN, Columns, column_groups, money
 from simulations.report.document import ResultsDocument
 from simulations.report.savings import savings_sentence
 
@@ -33,15 +34,22 @@ class ComparisonTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """As few tables as fit: groups of columns share a table while the width allows it."""
-        columns: Columns = ()
+
+        def width(columns: Columns) -> Measurement:
+            wide = options.update(width=UNLIMITED)
+            return Measurement.get(console, wide, self._table(columns))
+
+        parts: list[Columns] = []
         for group in column_groups(self._document):
-            joined = self._table(columns + group)
-            width = console.measure(joined, options=options.update(width=UNLIMITED)).maximum
-            if columns and width > options.max_width:
-                yield self._table(columns)
-                columns = group
+            fits = width(group).minimum <= options.max_width
+            parts.extend([group] if fits else [(column,) for column in group])
+        columns = parts[0]
+        for part in parts[1:]:
+            if width(columns + part).maximum <= options.max_width:
+                columns += part
             else:
-                columns += group
+                yield self._table(columns)
+                columns = part
         yield self._table(columns)
         yield self._notes()
 
@@ -49,20 +57,23 @@ class ComparisonTable:
         table = Table(
             box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold"
         )
-        table.add_column("policy", overflow="fold", vertical="bottom")
+        table.add_column("")
+        table.add_column("policy", overflow="fold", vertical="bottom", min_width=16)
         for heading in _headings(columns):
             table.add_column(heading, justify="right", no_wrap=True)
         best = self._document.best
         for policy in self._document.by_cost():
             met = self._document.meets_target(policy)
-            mark = "* " if policy is best else "  "
+            mark = "*" if policy is best else "" if met else "!"
             style = "bold green" if policy is best else "" if met else "yellow"
-            cells = (column.cell(policy) for column in columns)
-            table.add_row(Text(f"{mark}{policy.name}"), *cells, style=style)
+            cells = [column.cell(policy) for column in columns]
+            if any(cell != UNKNOWN for cell in cells):
+                table.add_row(mark, Text(policy.name), *cells, style=style)
         table.add_section()
         plan = self._document.reference_plan
-        cells = (column.cell(plan) for column in columns)
-        table.add_row(Text("  reference plan"), *cells, style="dim")
+        cells = [column.cell(plan) for column in columns]
+        if any(cell != UNKNOWN for cell in cells):
+            table.add_row("", "reference plan", *cells, style="dim")
         return table
 
     def _notes(self) -> Text:
@@ -76,6 +87,8 @@ class ComparisonTable:
             text.append(f"No policy attained the target of {target} %. ")
         else:
             text.append(f"* cheapest policy that attains the target of {target} %. ")
+            if not all(map(document.meets_target, document.policies)):
+                text.append("! misses it. ")
         if document.ceiling is not None:
             text.append(f"Ceiling with unlimited replicas {100 * document.ceiling:.2f} %. ")
         if document.lower_bound_cost is not None:

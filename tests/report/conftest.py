@@ -12,7 +12,7 @@ from simulations.results import Comparison, ForecastScore, Percentiles, PolicyRe
 
 TICK_SECONDS = 15.0
 LEAD_TICKS = 10
-LEVELS = (0.5, 0.8, 0.95)
+LEVELS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 PRICES = np.array([4.0, 2.2])
 
 
@@ -74,7 +74,7 @@ def _timeline(
     ttft[100:104] = tpot[100:104] = good[100:104] = np.nan
     forecast = np.full((ticks, len(LEVELS)), np.nan)
     if behaviour.forecasts:
-        spread = np.array([0.0, 0.08, 0.17])
+        spread = np.array([0.0, 0.08, 0.12, 0.17, 0.21, 0.25])
         forecast = ahead[:, None] * (1.0 + spread) + rng.normal(0.0, 0.8, ticks)[:, None]
         forecast[:40] = np.nan
     at = np.arange(ticks) * TICK_SECONDS
@@ -124,7 +124,7 @@ def _result(behaviour: Behaviour, timeline: Timeline) -> PolicyResult:
             changed_decision_share=0.23,
             wape=0.061,
             persistence_wape=0.084,
-            coverage={"0.5": 0.51, "0.8": 0.793, "0.95": 0.947},
+            coverage={f"{level:g}": min(level + 0.004, 1.0) for level in LEVELS},
         )
         if behaviour.forecasts
         else None,

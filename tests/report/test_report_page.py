@@ -106,10 +106,10 @@ def test_every_plot_is_drawn(opened: Opened, document: ResultsDocument) -> None:
     """All plots have their traces, and the traces have been drawn as lines or points."""
     policies = len(document.policies)
     traces = {name: opened.plot(name, "plot.data.length") for name in PLOTS}
-    variants = 2
+    variants, levels = 2, 6
     assert traces == {
         "tradeoff": policies + 1,
-        "load": 1 + 3 + 1,
+        "load": 1 + levels + 1,
         "replicas": 2 * variants + 1,
         "latency": 3,
         "cost": policies,

@@ -6,7 +6,10 @@
 
   // Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow.
   const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c00"];
-  const DASHES = ["solid", "dash", "dot", "dashdot"];
+  const ROUNDS = [ // how policies beyond the palette's length differ from those before
+    { dash: "solid", symbol: "circle" }, { dash: "dash", symbol: "diamond" },
+    { dash: "dot", symbol: "square" }, { dash: "dashdot", symbol: "cross" },
+  ];
   const INK = "#1b1f24", SOFT = "#59636e", LINE = "#e6e9ec", LIMIT = "#b34700";
   const CONFIG = {
     displaylogo: false, responsive: true, showTips: false,
@@ -15,17 +18,18 @@
 
   // The plan may be one of the policies, when none cheaper was found.
   const ours = results.policies.some((policy) => policy.name === results.referencePlan.name);
-  const plan = { ...results.referencePlan, title: "reference plan", colour: INK, dash: "dash" };
+  const plan = { ...results.referencePlan, title: "reference plan", colour: INK, dash: "dash", symbol: "star" };
   // steelyard has the first colour, whatever the order the policies were run in.
   const ranks = results.policies.map((policy) => policy.name)
     .sort((a, b) => (b === "steelyard") - (a === "steelyard"));
   const policies = results.policies.map((policy) => {
     const rank = ranks.indexOf(policy.name);
-    const dash = DASHES[Math.floor(rank / COLOURS.length) % DASHES.length];
-    return { ...policy, title: policy.name, colour: COLOURS[rank % COLOURS.length], dash };
+    const round = ROUNDS[Math.floor(rank / COLOURS.length) % ROUNDS.length];
+    return { ...policy, ...round, title: policy.name, colour: COLOURS[rank % COLOURS.length] };
   });
   const entries = ours ? policies : [...policies, plan];
-  const best = policies.filter((p) => p.attainment >= results.slo.target)
+  const meetsTarget = (policy) => policy.attainment >= results.slo.target;
+  const best = policies.filter(meetsTarget)
     .sort((a, b) => a.cost - b.cost)[0];
   const state = {
     policy: policies.find((p) => p.name === "steelyard") || best || policies[0],
@@ -215,9 +219,11 @@
       const { atSeconds, cumulativeCost } = entry.timeline;
       const base = above ? planCostAt(atSeconds) : null;
       const y = above ? cumulativeCost.map((value, i) => value - base[i]) : cumulativeCost;
-      const width = entry.name === selected.name ? 3 : 1.4;
+      const shown = entry.name === selected.name;
       return line(entry.title, milliseconds(atSeconds), y, entry.colour, {
-        line: { color: entry.colour, dash: entry.dash, width }, hovertemplate: "%{y:,.2f}",
+        line: { color: entry.colour, dash: entry.dash, width: shown ? 3 : 1.5 },
+        opacity: shown || entry === plan || meetsTarget(entry) ? 1 : 0.4, zorder: shown ? 1 : 0,
+        hovertemplate: "%{y:,.2f}",
       });
     });
     const title = above ? "cost above the plan" : "cost";
@@ -286,29 +292,56 @@
   const nines = (attainment, requests) =>
     -Math.log10(Math.max(1 - attainment, 0.5 / Math.max(requests, 1)));
 
+  // Where each point's label goes, so that none covers another label or point; a label that has no
+  // room is left to the hover. Points come in order of importance, in pixels.
+  function labelPositions(points) {
+    const taken = points.map(({ x, y }) => [x - 8, x + 8, y - 8, y + 8]);
+    return points.map(({ x, y, text }) => {
+      const half = 3.6 * text.length;
+      const places = [
+        ["top center", 0, -17], ["bottom center", 0, 17],
+        ["middle right", half + 12, 0], ["middle left", -half - 12, 0],
+      ];
+      for (const [position, right, down] of places) {
+        const box = [x + right - half, x + right + half, y + down - 8, y + down + 8];
+        const clash = ([left, rightmost, top, bottom]) =>
+          box[0] < rightmost && box[1] > left && box[2] < bottom && box[3] > top;
+        if (!taken.some(clash)) {
+          taken.push(box);
+          return position;
+        }
+      }
+      return null;
+    });
+  }
+
   function drawTradeoff() {
-    const known = policies.filter((p) => p.attainment !== null);
-    const ranked = [...known].sort((a, b) => a.cost - b.cost);
-    const traces = known.map((p) => ({
-      type: "scatter", mode: "markers+text", name: plain(p.name), text: [plain(p.name)],
-      x: [p.cost], y: [nines(p.attainment, p.requests)], customdata: [p.name],
-      textposition: ranked.indexOf(p) % 2 ? "bottom center" : "top center", cliponaxis: false,
+    const weight = (p) => 8 * (p === state.policy) + 4 * (p === plan) + 2 * (p === best) + meetsTarget(p);
+    const shown = [plan, ...policies].filter((p) => p.attainment !== null)
+      .sort((a, b) => weight(b) - weight(a) || a.cost - b.cost);
+    const target = nines(results.slo.target, 1e9);
+    const xs = shown.map((p) => p.cost).concat(results.lowerBoundCost ?? []);
+    const ys = shown.map((p) => nines(p.attainment, p.requests)).concat(target);
+    const pad = 0.08 * (Math.max(...xs) - Math.min(...xs)) || 1;
+    const xRange = [Math.min(...xs) - pad, Math.max(...xs) + pad];
+    const yRange = [Math.min(...ys) - 0.35, Math.max(...ys) + 0.35];
+    const { clientWidth, clientHeight } = byId("tradeoff");
+    const positions = labelPositions(shown.map((p, i) => ({
+      text: p.title,
+      x: (clientWidth - 90) * (xs[i] - xRange[0]) / (xRange[1] - xRange[0]),
+      y: (clientHeight - 56) * (yRange[1] - ys[i]) / (yRange[1] - yRange[0]),
+    })));
+    const traces = shown.map((p, i) => ({
+      type: "scatter", mode: "markers+text", name: plain(p.title), x: [xs[i]], y: [ys[i]],
+      text: [positions[i] ? plain(p.title) : ""], textposition: positions[i] || "top center",
+      customdata: [p.name], zorder: p === state.policy ? 1 : 0, cliponaxis: true,
       marker: {
-        color: p.colour, size: p.name === state.policy.name ? 15 : 11,
-        line: { color: p.name === state.policy.name ? INK : "#fff", width: 1.5 },
+        color: p.colour, symbol: p.symbol, size: p === state.policy ? 15 : p === plan ? 13 : 11,
+        line: { color: p === state.policy ? INK : "#fff", width: 1.5 },
       },
       hovertemplate: `cost %{x:,.2f}<br>attained ${(100 * p.attainment).toFixed(3)} %` +
         `<br>degraded ${(100 * p.degradedShare).toFixed(2)} %`,
     }));
-    if (plan.attainment !== null) {
-      traces.push({
-        type: "scatter", mode: "markers+text", name: "reference plan", text: ["reference plan"],
-        x: [plan.cost], y: [nines(plan.attainment, plan.requests)], textposition: "bottom center",
-        marker: { color: INK, size: 13, symbol: "star" }, cliponaxis: false,
-        hovertemplate: `cost %{x:,.2f}<br>attained ${(100 * plan.attainment).toFixed(3)} %`,
-      });
-    }
-    const target = nines(results.slo.target, 1e9);
     const shapes = [limit("y", target)];
     const annotations = [limitLabel("y", target, `target ${+(100 * results.slo.target).toFixed(4)} %`)];
     if (results.lowerBoundCost !== null) {
@@ -321,16 +354,13 @@
         text: "lower bound", textangle: -90, showarrow: false, font: { color: SOFT, size: 11 },
       });
     }
-    const ys = traces.map((t) => t.y[0]).concat(target);
-    const xs = traces.map((t) => t.x[0]).concat(results.lowerBoundCost ?? []);
-    const pad = 0.08 * (Math.max(...xs) - Math.min(...xs)) || 1;
     const ticks = [0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999, 0.99999];
     Plotly.react("tradeoff", traces, layout({
-      showlegend: false, hovermode: "closest", dragmode: false, shapes, annotations,
+      showlegend: false, hovermode: "closest", shapes, annotations,
       margin: { l: 70, r: 20, t: 12, b: 44 },
-      xaxis: axis("cost", { rangemode: "normal", range: [Math.min(...xs) - pad, Math.max(...xs) + pad] }),
+      xaxis: axis("cost", { rangemode: "normal", range: xRange, fixedrange: false }),
       yaxis: axis("attained, %", {
-        rangemode: "normal", range: [Math.min(...ys) - 0.35, Math.max(...ys) + 0.35],
+        rangemode: "normal", range: yRange, fixedrange: false,
         tickvals: ticks.map((share) => nines(share, 1e9)),
         ticktext: ticks.map((share) => String(+(100 * share).toFixed(4))),
       }),
@@ -476,7 +506,9 @@
 
   const replayed = entries.every((entry) => entry.timeline !== null);
   for (const swatch of document.querySelectorAll(".swatch[data-policy]")) {
-    swatch.style.background = policies.find((p) => p.name === swatch.dataset.policy).colour;
+    const { colour, symbol } = policies.find((p) => p.name === swatch.dataset.policy);
+    swatch.style.background = colour;
+    swatch.classList.add(symbol);
   }
   if (replayed) {
     offerPolicies();
@@ -486,7 +518,7 @@
   select(state.policy);
   if (replayed) Object.keys(OVER_TIME).forEach(link);
   byId("tradeoff").on("plotly_click", ({ points }) => {
-    const chosen = policies.find((p) => p.name === points[0].customdata);
+    const chosen = entries.find((p) => p.name === points[0].customdata);
     if (chosen) select(chosen);
   });
   fitPaper();
