@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from controller.core.domain.variant import PerformanceProfile
 from simulations.engine import kernel
-from simulations.engine.state import COUNTERS, allocate, grow
+from simulations.engine.state import COUNTERS, ENDING, allocate, grow
 from simulations.engine.totals import (
     FINE_EDGES_SECONDS,
     Gauges,
@@ -66,6 +66,16 @@ class Admission(StrEnum):
 
     RESERVE = "Reserve"
     PREEMPT = "Preempt"
+
+
+class Outcome(IntEnum):
+    """How a request ended: answered in full, or lost by one of four causes."""
+
+    FINISHED = kernel.BY_FINISH
+    REFUSED = kernel.BY_REFUSAL
+    TOO_LARGE = kernel.BY_SIZE
+    TIMED_OUT = kernel.BY_TIME_OUT
+    FAILED = kernel.BY_FAILURE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,7 +364,26 @@ class Fleet:
         for client in range(old, old + count):
             kernel.set_timer(self._state.header, self._state.clients.timers, start, -1 - client)
 
+    def watch(self, endings: int) -> None:
+        """Keep a record of each of the next ``endings`` requests that end, for ``endings``.
+
+        The one thing whose memory grows with requests: for tests and close looks.
+        """
+        state = self._state
+        log = np.zeros(endings, ENDING)
+        self._state = state._replace(clients=state.clients._replace(log=log))
+        state.header["logged"] = 0
+        state.header["log_room"] = endings
+
     # --- reading -------------------------------------------------------------------------------
+
+    def endings(self) -> NDArray[np.void]:
+        """Requests ended since ``watch``, in order: fields of ``ENDING``, times in seconds.
+
+        ``uid`` counts requests in order of arrival; ``first`` is negative without a first token;
+        ``outcome`` is an ``Outcome``.
+        """
+        return self._state.clients.log[: int(self._state.header["logged"][0])].copy()
 
     def totals(self) -> Totals:
         """Copy the cumulative counts as of now."""
@@ -495,6 +524,7 @@ __all__ = [
     "EngineConfig",
     "Fleet",
     "Gauges",
+    "Outcome",
     "PoolLaw",
     "PoolSpec",
     "Router",

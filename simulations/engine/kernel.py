@@ -40,6 +40,7 @@ IDLE, DECODE, PREFILL = range(3)  # what a replica is doing
 ROUTING, WAITING, CHUNKED, DECODING, BACKING_OFF, DEAD = range(6)  # where a request is
 SHARED, WEIGHTED, OVERFLOW, SEPARATE = range(4)
 RANDOM, LEAST_OUTSTANDING = range(2)
+BY_FINISH, BY_REFUSAL, BY_SIZE, BY_TIME_OUT, BY_FAILURE = range(5)  # how a request ended
 OK, NO_RECORD, NO_RING, BAD_ORDER, BAD_TOKENS, BAD_POOL = range(6)
 
 #: Fine buckets: 128 per octave (.8 % wide) from 2^-14 s to 2^12 s, by the top bits of the float.
@@ -264,15 +265,27 @@ def _free(h: Any, free: Any, record: Any) -> None:
 
 
 @_inlined
-def _end(header: Any, clients: Clients, q: Any, at: Any) -> None:
+def _end(header: Any, clients: Clients, q: Any, at: Any, outcome: Any) -> None:
     """The client has its answer or will never get one; the record may live on as DEAD."""
     h = header[0]
+    if h.logged < h.log_room:
+        entry = clients.log[h.logged]
+        entry.uid = q.uid
+        entry.arrival = q.arrival
+        entry.first = q.first
+        entry.end = at
+        entry.slot = q.slot
+        entry.outcome = outcome
+        h.logged += 1
     q.uid = -1
     q.state = DEAD
     h.live -= 1
     if q.client >= 0 and h.clients_run:
         client = np.int64(q.client)
-        set_timer(header, clients.timers, at + clients.clients[client].think, -1 - client)
+        # A client that was turned away waits the back-off too: it would else ask for ever at the
+        # same instant.
+        again = at if outcome == BY_FINISH or outcome == BY_TIME_OUT else at + h.backoff
+        set_timer(header, clients.timers, again + clients.clients[client].think, -1 - client)
 
 
 @_inlined
@@ -316,7 +329,7 @@ def _time_out(
 ) -> None:
     counts: Any = pools[q.pool]
     counts.timed_out += 1
-    _end(header, clients, q, at)
+    _end(header, clients, q, at, BY_TIME_OUT)
 
 
 @_compiled
@@ -327,6 +340,7 @@ def _turn_away(
     q: Any,
     record: Any,
     at: float,
+    outcome: int,
 ) -> bool:
     """Back off if tries are left, else end the request; tells whether it ended."""
     h: Any = header[0]
@@ -337,9 +351,7 @@ def _turn_away(
         q.done = 0
         set_timer(header, clients.timers, at + h.backoff, record)
         return False
-    # A client that was turned away waits the back-off too: it would else ask for ever at the same
-    # instant.
-    _end(header, clients, q, at + h.backoff)
+    _end(header, clients, q, at, outcome)
     _free(h, free, record)
     return True
 
@@ -619,7 +631,7 @@ def _last_tokens(s: State, h: Any, r: Any, slot: Any, at: Any) -> None:
             _time_out(s.header, s.clients, s.ledger.pools, q, at)
         else:
             _count_finish(h, s.ledger, r, q, slot, at)
-            _end(s.header, s.clients, q, at)
+            _end(s.header, s.clients, q, at, BY_FINISH)
         _free(h, s.free, record)
 
 
@@ -753,7 +765,8 @@ def _route(s: State, h: Any, q: Any, record: Any, at: Any) -> None:
     counts.refused += 1
     if too_large:
         q.tries = h.retries
-    if _turn_away(s.header, s.clients, s.free, q, record, at):
+    outcome = BY_SIZE if too_large else BY_REFUSAL
+    if _turn_away(s.header, s.clients, s.free, q, record, at, outcome):
         if too_large:
             counts.too_large += 1
         else:
@@ -772,20 +785,26 @@ def _fail(s: State, record: Any, at: float) -> None:
     elif q.flagged:
         _time_out(s.header, s.clients, s.ledger.pools, q, at)
         _free(h, s.free, record)
-    elif _turn_away(s.header, s.clients, s.free, q, record, at):
+    elif _turn_away(s.header, s.clients, s.free, q, record, at, BY_FAILURE):
         counts: Any = s.ledger.pools[q.pool]
         counts.failed += 1
 
 
 @_compiled
 def crash(s: State, slot: Any, at: float) -> None:
-    """All requests of an unroutable replica fail, in order of their end, prompt and arrival."""
+    """All requests of an unroutable replica fail: decoding ones by age, prompts, then waiting."""
     h: Any = s.header[0]
     r: Any = s.replicas[slot]
     base = np.int64(r.heap)
     while r.decoding > 0:
-        record = s.heaps[base] & RECORD_MASK
-        _pop_end(s.heaps, base, np.int64(r.decoding))
+        found = np.int64(0)
+        for i in range(r.decoding):
+            candidate: Any = s.requests[s.heaps[base + i] & RECORD_MASK]
+            oldest: Any = s.requests[s.heaps[base + found] & RECORD_MASK]
+            if candidate.uid < oldest.uid:
+                found = np.int64(i)
+        record = s.heaps[base + found] & RECORD_MASK
+        _remove_end(s.heaps, base, np.int64(r.decoding), found)
         r.decoding -= 1
         _fail(s, record, at)
     chunked = np.int64(r.prefilling)
@@ -968,6 +987,7 @@ def advance(
             fresh.done = 0
             fresh.pool = pool
             fresh.client = client
+            fresh.slot = -1
             fresh.tries = 0
             fresh.flagged = 0
             h.offered += 1

@@ -39,6 +39,8 @@ HEADER = np.dtype(
         ("preempt", "i4"),
         ("retries", "i4"),
         ("clients_run", "i4"),
+        ("logged", "i4"),
+        ("log_room", "i4"),
     ],
     align=True,
 )
@@ -115,6 +117,19 @@ REPLICA = np.dtype(
 #: One per pending retry (``record`` >= 0) or closed-loop client (``record`` = -1 - client).
 TIMER = np.dtype([("at", "f8"), ("sequence", "i8"), ("record", "i4")], align=True)
 
+#: One per ended request while ``Fleet.watch`` is on.
+ENDING = np.dtype(
+    [
+        ("uid", "i8"),
+        ("arrival", "f8"),
+        ("first", "f8"),
+        ("end", "f8"),
+        ("slot", "i4"),
+        ("outcome", "i4"),
+    ],
+    align=True,
+)
+
 #: One per closed-loop client.
 CLIENT = np.dtype([("think", "f8"), ("prompt", "i4"), ("output", "i4"), ("pool", "i4")], align=True)
 
@@ -156,10 +171,11 @@ NODE = np.dtype([("at", "f8"), ("slot", "i8")], align=True)
 
 
 class Clients(NamedTuple):
-    """What sends requests later than now; C closed-loop clients, R records."""
+    """Those who wait for answers; C closed-loop clients, R records."""
 
     timers: NDArray[np.void]  # (R + C,) TIMER, a binary heap
     clients: NDArray[np.void]  # (C,) CLIENT
+    log: NDArray[np.void]  # (endings,) ENDING
 
 
 class Ledger(NamedTuple):
@@ -201,7 +217,7 @@ def allocate(*, pools: int, slots: int, rows: int, records: int) -> State:
         header=np.zeros(1, HEADER),
         requests=np.zeros(records, REQUEST),
         replicas=np.zeros(slots, REPLICA),
-        clients=Clients(np.zeros(records, TIMER), np.zeros(0, CLIENT)),
+        clients=Clients(np.zeros(records, TIMER), np.zeros(0, CLIENT), np.zeros(0, ENDING)),
         ledger=Ledger(
             pools=np.zeros(pools, POOL),
             histograms=np.zeros(pools * 4 * FINE_BUCKETS, np.int64),
@@ -246,7 +262,7 @@ def grow(state: State, *, records: int, ring: int, clients: int) -> State:
         ring_array = np.zeros(ring, np.int32)
         uids = np.arange(state.header["oldest_uid"][0], state.header["next_uid"][0])
         ring_array[uids & (ring - 1)] = state.ring[uids & (len(state.ring) - 1)]
-    timers, old_clients = state.clients
+    timers, old_clients, log = state.clients
     client_array = old_clients
     if clients > len(old_clients):
         client_array = np.zeros(clients, CLIENT)
@@ -255,5 +271,8 @@ def grow(state: State, *, records: int, ring: int, clients: int) -> State:
         timers = np.zeros(len(requests) + len(client_array), TIMER)
         timers[: len(state.clients.timers)] = state.clients.timers
     return state._replace(
-        requests=requests, free=free, ring=ring_array, clients=Clients(timers, client_array)
+        requests=requests,
+        free=free,
+        ring=ring_array,
+        clients=Clients(timers, client_array, log),
     )
