@@ -40,7 +40,7 @@ IDLE, DECODE, PREFILL = range(3)  # what a replica is doing
 ROUTING, WAITING, CHUNKED, DECODING, BACKING_OFF, DEAD = range(6)  # where a request is
 SHARED, WEIGHTED, OVERFLOW, SEPARATE = range(4)
 RANDOM, LEAST_OUTSTANDING = range(2)
-BY_FINISH, BY_REFUSAL, BY_SIZE, BY_TIME_OUT, BY_FAILURE = range(5)  # how a request ended
+BY_FINISH, BY_TIME_OUT, BY_REFUSAL, BY_SIZE, BY_FAILURE = range(5)  # how a request ended
 OK, NO_RECORD, NO_RING, BAD_ORDER, BAD_TOKENS, BAD_POOL = range(6)
 
 #: Fine buckets: 128 per octave (.8 % wide) from 2^-14 s to 2^12 s, by the top bits of the float.
@@ -284,7 +284,7 @@ def _end(header: Any, clients: Clients, q: Any, at: Any, outcome: Any) -> None:
         client = np.int64(q.client)
         # A client that was turned away waits the back-off too: it would else ask for ever at the
         # same instant.
-        again = at if outcome == BY_FINISH or outcome == BY_TIME_OUT else at + h.backoff
+        again = at if outcome <= BY_TIME_OUT else at + h.backoff
         set_timer(header, clients.timers, again + clients.clients[client].think, -1 - client)
 
 
