@@ -165,10 +165,11 @@ def observe(
         raise ValueError(f"Traffic.to_seconds {traffic.to_seconds} lies after now {now}")
     series = demand.appended(state.series, traffic)
     horizons = state.horizons
-    if horizons_seconds is not None:
-        horizons = _tracked(horizons, horizons_seconds, series, 0.0)
     if series.end_minute > state.series.end_minute:
         horizons = tuple(with_minute(horizon, series) for horizon in horizons)
+    # A horizon that begins now has this minute in its series already, so it comes last.
+    if horizons_seconds is not None:
+        horizons = _tracked(horizons, horizons_seconds, series, 0.0)
     state = replace(state, series=series, horizons=horizons)
     return _with_work(state) or state
 
