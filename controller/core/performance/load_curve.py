@@ -32,16 +32,23 @@ class LoadCurve:
 
     @cached_property
     def log_bad(self) -> Array:
-        """Logarithm of ``bad``, which is interpolated in it."""
+        """Logarithm of ``bad``, interpolated over that of the rate: a power law at low load."""
         return np.log(self.bad)
+
+    @cached_property
+    def log_rates(self) -> Array:
+        """Logarithm of ``rates``, that of 0 far below the next."""
+        return np.asarray(np.log(np.maximum(self.rates, LEAST_MISS * self.rates[1])))
 
     def miss_share(self, rate: float) -> float:
         """Share of arrivals missed at this arrival rate."""
-        return float(np.exp(np.interp(rate, self.rates, self.log_bad)))
+        return float(np.exp(np.interp(np.log(max(rate, 1e-300)), self.log_rates, self.log_bad)))
 
     def miss_shares(self, rates: Array) -> Array:
         """Share of arrivals missed at each of these arrival rates."""
-        return np.asarray(np.exp(np.interp(rates, self.rates, self.log_bad)))
+        return np.asarray(
+            np.exp(np.interp(np.log(np.maximum(rates, 1e-300)), self.log_rates, self.log_bad))
+        )
 
     def served_shares(self, rate: float) -> Array:
         """Share of arrivals that each variant takes at this arrival rate, shape (variants,)."""
@@ -69,8 +76,8 @@ class LoadCurve:
             return float(self.rates[-1])
         low, high = self.log_bad[first - 1], self.log_bad[first]
         share = (np.log(allowed) - low) / (high - low)
-        below, above = self.rates[first - 1], self.rates[first]
-        return float(below + share * (above - below))
+        below, above = self.log_rates[first - 1], self.log_rates[first]
+        return float(np.exp(below + share * (above - below)))
 
 
 def copies(curve: LoadCurve, count: int) -> LoadCurve:
@@ -96,7 +103,7 @@ def split(parts: Sequence[tuple[float, LoadCurve]]) -> LoadCurve:
     outstanding = np.zeros(len(rates))
     for share, curve in parts:
         own = rates * share
-        bad += share * np.exp(np.interp(own, curve.rates, curve.log_bad))
+        bad += share * curve.miss_shares(own)
         refused += share * np.interp(own, curve.rates, curve.refused)
         outstanding += np.interp(own, curve.rates, curve.outstanding)
         for variant in range(served.shape[1]):
@@ -114,7 +121,7 @@ def overflow(first: LoadCurve, second: LoadCurve) -> LoadCurve:
     rates = np.unique(np.concatenate([first.rates, np.linspace(0.0, top, _UNION_POINTS)]))
     refused = np.interp(rates, first.rates, first.refused)
     accepted = 1.0 - refused
-    late = np.maximum(np.exp(np.interp(rates, first.rates, first.log_bad)) - refused, 0.0)
+    late = np.maximum(first.miss_shares(rates) - refused, 0.0)
     # Beyond its last rate the first fleet keeps finishing what it finished there.
     most = first.rates[-1] * (1.0 - first.refused[-1])
     beyond = rates > first.rates[-1]
@@ -122,7 +129,7 @@ def overflow(first: LoadCurve, second: LoadCurve) -> LoadCurve:
     accepted = 1.0 - refused
     late = np.where(beyond, late * most / np.maximum(rates, 1e-12), late)
     passed = rates * refused
-    bad = late + refused * np.exp(np.interp(passed, second.rates, second.log_bad))
+    bad = late + refused * second.miss_shares(passed)
     lost = refused * np.interp(passed, second.rates, second.refused)
     served = np.empty((len(rates), first.served.shape[1]))
     for variant in range(served.shape[1]):

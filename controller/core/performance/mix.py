@@ -21,6 +21,9 @@ QUANTILE_EDGES: Final = (
 )  # fmt: skip
 #: Share of the requests in every bin.
 QUANTILE_WEIGHTS: Final[NDArray[np.float64]] = np.diff(np.array(QUANTILE_EDGES))
+_MIDDLES: Final[NDArray[np.float64]] = 0.5 * (
+    np.array(QUANTILE_EDGES[1:]) + np.array(QUANTILE_EDGES[:-1])
+)
 _MOMENT_ORDER: Final = 5
 #: Coefficient of variation of prompts and outputs where only means are known: the middle of
 #: public traces (prompts .9 to 1.3, outputs .7 to 1.3), which are lognormal to first sight and
@@ -102,6 +105,11 @@ class TokenMix:
             prompt_mean=_on_grid(self.prompt_mean, step),
             output_mean=_on_grid(self.output_mean, step),
         )
+
+    def prompt_quantiles(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Prompt tokens at these levels in [0, 1], interpolated between the bins' middles."""
+        tokens = np.log(np.maximum(np.array(self.shape.prompt) * self.prompt_mean, 1.0))
+        return np.asarray(np.exp(np.interp(levels, _MIDDLES, tokens)))
 
     def moment(self, prompt_power: int, decode_power: int) -> float:
         """E[prompt^a decode^b] in tokens, powers 0 to 4."""

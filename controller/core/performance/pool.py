@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 _GRID_POINTS: Final = 104
 _QUEUE_POINTS: Final = 24
-_GRID_POWER: Final = 1.5
+_GRID_POWER: Final = 2.0
 #: Arrival rates of the ladder over the rate at which half of the requests are bad.
 _LOADS: Final[Array] = np.concatenate(
     [
@@ -61,8 +61,7 @@ def pool(
     size = int(number.sum())
     # Outstanding ends at the queue limit, or where everything is late anyway.
     caps = np.array([_cap(tables[v], limits[v]) for v in present])
-    full = max(float(tables[v].curve.outstanding[-1]) for v in present)
-    x = _grid(float(caps.max()), full)
+    x = _grid(float(caps.max()), max(tables[v].hopeless for v in present))
     kinds = [_kind(tables[v], x, cap, size) for v, cap in zip(present, caps, strict=True)]
     throughput, spread, prefilling, bad = (np.stack(column) for column in zip(*kinds, strict=True))
     flow = number[:, None] * throughput
@@ -84,7 +83,7 @@ def pool(
 
 
 def _grid(top: float, full: float) -> Array:
-    """Points from 0 to ``top``, fine up to ``full``, where replicas run all they can."""
+    """Points from 0 to ``top``, fine up to ``full``, where the outcome is decided."""
     inner = min(top, full) * (np.arange(_GRID_POINTS) / (_GRID_POINTS - 1)) ** _GRID_POWER
     if top <= full:
         return inner
@@ -128,25 +127,27 @@ def load_curve(pool: Pool) -> LoadCurve:
     exponent = np.zeros(slope.shape)
     np.cumsum(0.5 * (slope[:, 1:] + slope[:, :-1]) * width, axis=1, out=exponent[:, 1:])
     weight = np.empty(len(x))
-    weight[1:-1] = 0.5 * (width[1:] + width[:-1]) * growing[1:-1]
+    states = growing / spread
+    weight[1:-1] = 0.5 * (width[1:] + width[:-1]) * states[1:-1]
     # A sum over whole requests has half a request more at either end than the trapezium.
-    weight[0] = 0.5 * width[0] * growing[0] + 0.5
-    weight[-1] = 0.5 * width[-1] * growing[-1] + 0.5 * spread[-1]
+    weight[0] = 0.5 * width[0] * states[0] + 0.5
+    weight[-1] = 0.5 * width[-1] * states[-1] + 0.5
     density = np.exp(exponent - exponent.max(axis=1, keepdims=True)) * weight
     density /= density.sum(axis=1, keepdims=True)
     refused = np.zeros(len(rates))
     if pool.limited:
-        # Share of time with every place taken: a last step as wide as the fluctuation's. In an
-        # overload it is what is left of the arrivals beside what the pool finishes.
-        full = density[:, -1] * min(spread[-1] / weight[-1], 1.0)
-        refused = np.maximum(full, 1.0 - (density @ total) / rates)
+        # Share of time with every place taken: a last step as wide as the fluctuation's. No less
+        # than what a full pool cannot finish.
+        full = density[:, -1] * min(1.0 / weight[-1], 1.0)
+        refused = np.maximum(full, 1.0 - total[-1] / rates)
     # Arrivals find the state the pool is in; those refused are not bad twice.
     accepted_bad = np.minimum(density @ pool.bad, 1.0 - refused)
     missed = np.clip(refused + (1.0 - refused) * accepted_bad, LEAST_MISS, 1.0)
+    idle = np.minimum(np.maximum(pool.bad[:1], LEAST_MISS), missed[:1])
     served = density @ pool.share.T
     return LoadCurve(
         rates=np.concatenate([[0.0], rates]),
-        bad=np.maximum.accumulate(np.concatenate([missed[:1], missed])),
+        bad=np.maximum.accumulate(np.concatenate([idle, missed])),
         refused=np.concatenate([[0.0], refused]),
         served=np.concatenate([served[:1], served]),
         outstanding=np.concatenate([[0.0], density @ pool.held]),

@@ -47,6 +47,8 @@ _FIXED_POINT_STEPS: Final = 10
 #: Grid point, about a fifteenth of the running limit, at which prompts' works are compared.
 _WORKS_AT: Final = _GRID_POINTS // 6
 _LEAST_ELASTICITY: Final = 1e-3
+#: Share of the prompt budget that is used at most: beyond, prompts queue without end.
+_FULLEST: Final = 0.97
 #: Fitted on the variance outstanding of 1 and 20 replicas in 144 runs of an iteration-exact engine
 #: (four replica kinds, four mixes, five loads): rms error of the variance 11 %.
 _ALONE_POWER: Final = 20.0
@@ -83,13 +85,15 @@ class ReplicaCurve:
 
 
 def _decode_limit(profile: PerformanceProfile, mix: TokenMix) -> float:
-    """Sequences that run at once: the engine's limit, or the KV room over a sequence's mean.
+    """Sequences that decode at once: the engine's limit, the KV room, or the prompts' budget.
 
     A request reserves prompt and output for its whole life; a sequence found running is one seen
-    with a chance in proportion to its length, hence the second moments.
+    with a chance in proportion to its length, hence the second moments. As many prompt tokens must
+    be prefilled as sequences finish, and an iteration holds only so many.
     """
     held = (mix.moment(1, 1) + mix.moment(0, 2)) / mix.decode_mean + 1.0
-    return max(1.0, min(float(profile.max_running), profile.kv_capacity_tokens / held))
+    fed = _FULLEST * profile.max_batched_tokens * mix.decode_mean / mix.prompt_mean
+    return min(float(profile.max_running), max(1.0, profile.kv_capacity_tokens / held), fed)
 
 
 def _context_mean(mix: TokenMix) -> float:
@@ -134,10 +138,21 @@ def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
         iteration = (1.0 - share) * alone + share * both
     throughput = prompts / iteration
     residual = 0.5 * ((1.0 - share) * alone**2 + share * both**2) / iteration
-    outstanding = decodes + throughput * (residual + both)
+    full = np.hypot(t0, delta * profile.max_batched_tokens) + per_decode * decodes
+    full += (
+        profile.epsilon_milliseconds
+        * mix.moment(2, 0)
+        * profile.max_batched_tokens
+        / (mix.prompt_mean)
+    )
+    feeding = np.minimum(throughput * full * mix.prompt_mean / profile.max_batched_tokens, 0.99)
+    # Prompts queue for the budget (M/G/1 in full iterations) and take as many as their chunks.
+    ahead = mix.moment(2, 0) / (mix.prompt_mean * profile.max_batched_tokens)
+    queueing = full * ahead * feeding / (2.0 * (1.0 - feeding))
+    outstanding = decodes + throughput * (residual + both * chunks + queueing)
     prefill = (iteration - alone) / prompts
     log_x = np.log(outstanding)
-    elasticity = np.maximum(np.gradient(np.log(throughput), log_x), _LEAST_ELASTICITY)
+    elasticity = np.clip(np.gradient(np.log(throughput), log_x), _LEAST_ELASTICITY, 1.0)
     marginal = delta**2 * decodes / floor + profile.beta_milliseconds
     # Of prompts that share an iteration's weights pass, a longer one adds more than in proportion.
     beside = tokens[_WORKS_AT] + decodes[_WORKS_AT]

@@ -29,7 +29,14 @@ Array = NDArray[np.float64]
 
 #: Values of 1 / n at which tables are made; in between log P is interpolated.
 _POOL_SHARES: Final[Array] = np.array([0.0, 0.1, 0.25, 0.5, 1.0])
+#: Levels at which prompts are compared with the threshold, and the share each stands for: fine in
+#: the tail, so that no lump of requests falls at once.
+_PROMPT_EDGES: Final[Array] = 1.0 - np.concatenate([np.geomspace(1.0, 2e-4, 56), [0.0]])
+_PROMPT_LEVELS: Final[Array] = 0.5 * (_PROMPT_EDGES[1:] + _PROMPT_EDGES[:-1])
+_PROMPT_WEIGHTS: Final[Array] = np.diff(_PROMPT_EDGES)
 _QUEUE_POINTS: Final = 24
+#: Log of the share of bad requests beyond which a pool's states need not be told apart.
+_HOPELESS: Final = -0.02
 #: Queues longer than this are not told apart: an overload that long has no steady state.
 _LONGEST_WAIT_MILLISECONDS: Final = 120e3
 
@@ -41,6 +48,13 @@ class BadTable:
     curve: ReplicaCurve
     outstanding: Array
     log_bad: Array
+
+    @property
+    def hopeless(self) -> float:
+        """Outstanding per replica from where next to all requests are bad, or replicas full."""
+        decided = int(np.argmax(self.log_bad[0] >= _HOPELESS))
+        full = len(self.curve.outstanding) - 1
+        return float(self.outstanding[min(max(decided, 1), full)])
 
     def at(self, outstanding: Array, pool: int) -> Array:
         """P(bad) at these numbers outstanding per replica in a pool of ``pool`` replicas."""
@@ -106,7 +120,7 @@ def _late_start(curve: ReplicaCurve, threshold: float) -> tuple[Array, Array]:
     longest = min(1.3 * threshold, _LONGEST_WAIT_MILLISECONDS)
     wait = np.linspace(0.0, longest, _QUEUE_POINTS + 1)[1:]
     decodes = curve.decodes[:, None]
-    lengths = (np.array(curve.mix.shape.prompt) * curve.mix.prompt_mean)[None, :]
+    lengths = curve.mix.prompt_quantiles(_PROMPT_LEVELS)[None, :]
     room = np.maximum(profile.max_batched_tokens - decodes, 1.0)
     chunks = np.ceil(lengths / room)
     # Time in every iteration that the decodes take beside the weights and the arithmetic.
@@ -127,8 +141,8 @@ def _late_start(curve: ReplicaCurve, threshold: float) -> tuple[Array, Array]:
     work = curve.work_mean * ahead / curve.prefill
     tail = WaitTail.of(curve.works, threshold / float(work[0]))
     busy = np.broadcast_to((curve.throughput * ahead)[:, None], left.shape)
-    late = tail.above(busy, left / work[:, None]) @ QUANTILE_WEIGHTS
+    late = tail.above(busy, left / work[:, None]) @ _PROMPT_WEIGHTS
     left_waiting = left[-1][None, :] - wait[:, None]
     busy_waiting = np.broadcast_to(busy[-1][None, :], left_waiting.shape)
-    late_waiting = tail.above(busy_waiting, left_waiting / work[-1]) @ QUANTILE_WEIGHTS
+    late_waiting = tail.above(busy_waiting, left_waiting / work[-1]) @ _PROMPT_WEIGHTS
     return np.concatenate([late, late_waiting]), wait
