@@ -68,6 +68,7 @@ FORECAST = ForecastSummary(
     horizon_seconds=150.4,
     level_requests_per_second=10.12345,
     quantiles=((0.5, 10.0), (0.95, 14.0)),
+    requests_per_reference=1.0,
     trusted=True,
     changed_decision=True,
 )
@@ -323,6 +324,7 @@ def test_untrusted_forecast_says_who_decides(policy: Policy) -> None:
         horizon_seconds=150,
         level_requests_per_second=1,
         quantiles=(),
+        requests_per_reference=1.0,
         trusted=False,
         changed_decision=False,
     )
@@ -411,6 +413,7 @@ def test_largest_status_fits(chat: Document) -> None:
                 horizon_seconds=1e6,
                 level_requests_per_second=widest,
                 quantiles=((0.5, widest),) * 20,
+                requests_per_reference=1.0,
                 trusted=False,
                 changed_decision=True,
             ),
