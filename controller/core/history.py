@@ -8,6 +8,7 @@ from controller.core.domain.policy import Policy
 from controller.core.forecasting.forecaster import ForecastState
 from controller.core.optimizer.pacing import Ledger
 from controller.core.performance.learning import CapacityLearning
+from controller.core.performance.work import RecentTokens
 
 #: Measured cold starts kept per variant, newest last.
 COLD_STARTS_KEPT = 24
@@ -26,6 +27,7 @@ class History:
     seen_since_seconds: float | None
     traffic_at_seconds: float | None
     forecast: ForecastState
+    tokens: RecentTokens
     learning: CapacityLearning
     ledger: Ledger
     cold_starts: tuple[tuple[float, ...], ...]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller.core.domain.decision import (
     Allocation,
@@ -45,6 +46,7 @@ from controller.core.optimizer.pacing import Ledger, Prices, prices
 from controller.core.performance.capacity import FleetCapacity, fleet_capacity
 from controller.core.performance.learning import CapacityLearning
 from controller.core.performance.mix import TokenMix
+from controller.core.performance.work import RecentTokens, reference_requests
 
 
 #: Seconds of arrivals that the reactive floor stands on.
@@ -70,14 +72,24 @@ class _Outlook:
     """What the optimiser needs to know: the forecast, the fleet and the price of a miss.
 
     ``fleet`` is by the profiles; ``factor`` is by how much the replicas have shown themselves
-    faster (above 1) or slower.
+    faster (above 1) or slower. The forecast is in requests of the reference tokens;
+    ``per_reference`` converts to requests of the present mix, as ``recent_rate`` is.
     """
 
     forecast: Forecast
     fleet: FleetCapacity
     factor: float
+    per_reference: float
     prices: Prices
     recent_rate: float
+
+    def quantiles(self) -> NDArray[np.float64]:
+        """The forecast's quantiles in requests/s of the present mix."""
+        return self.forecast.quantiles * self.per_reference
+
+    def persistence_quantiles(self) -> NDArray[np.float64]:
+        """Plain persistence's, likewise."""
+        return self.forecast.persistence_quantiles * self.per_reference
 
     def carries(self, allocation: Allocation) -> float:
         """Arrival rate the allocation carries within the SLO, in requests/s."""
@@ -108,6 +120,8 @@ class SteelyardPlanner:
 
     def initial(self, policy: Policy, past: PastTraffic | None) -> History:
         """History of an object never seen before, its forecaster fed with ``past``."""
+        if past is not None:
+            past = _past_as_work(policy, past)
         return History(
             seen_since_seconds=None,
             traffic_at_seconds=None,
@@ -117,6 +131,7 @@ class SteelyardPlanner:
                 target_attainment=1.0 - policy.slo.planned_miss_share,
                 regression=self._settings.regression,
             ),
+            tokens=RecentTokens(),
             learning=CapacityLearning(),
             ledger=Ledger(),
             cold_starts=tuple(() for _ in policy.variants),
@@ -138,16 +153,17 @@ class SteelyardPlanner:
             history, learning=_learned(policy, observation, history.learning, outlook)
         )
         limits = self._limits(policy)
-        choice = _choice(policy, observation, outlook, outlook.forecast.quantiles, now, limits)
+        choice = _choice(policy, observation, outlook, outlook.quantiles(), now, limits)
         trail = _Trail(current, [])
         trail.apply(Stage.OPTIMISE, Verdict(choice.best.allocation, choice.reason))
-        context = _context(policy, observation, history, now, current, cold_starts, outlook)
+        hold_seconds = tuple(cold + 2.0 * policy.tick_seconds for cold in cold_starts)
+        context = _context(policy, observation, history, now, current, hold_seconds, outlook)
         history = _guarded(trail, context, history, outlook)
         decision = _decision(policy, trail, choice, outlook)
         changed = outlook.forecast.source != "persistence" and _persistence_differs(
             policy, observation, outlook, choice, now, limits
         )
-        return replace(decision, forecast=_summary(outlook.forecast, changed)), history
+        return replace(decision, forecast=_summary(outlook, now, changed=changed)), history
 
     def _blind_start(
         self,
@@ -206,11 +222,14 @@ class SteelyardPlanner:
         fleet = fleet_capacity(policy.variants, policy.slo, policy.routing, mix)
         factor = history.learning.factor
         cost_per_request = _cost_per_request(policy, fleet) / factor
-        recent = forecaster.recent_rate(history.forecast, REACTIVE_WINDOW_SECONDS)
+        profile = policy.variants[policy.indices(Role.PRIMARY)[0]].profile
+        per_reference = 1.0 / reference_requests(profile, mix.prompt_mean, mix.output_mean)
+        recent = forecaster.recent_rate(history.forecast, REACTIVE_WINDOW_SECONDS) * per_reference
         return _Outlook(
             forecast=forecast,
             fleet=fleet,
             factor=factor,
+            per_reference=per_reference,
             prices=prices(policy, history.ledger, cost_per_request, max(recent, 1e-3)),
             recent_rate=recent,
         )
@@ -220,9 +239,13 @@ def _observed(policy: Policy, observation: Observation, history: History, now: f
     """Take in what was seen; what is missing teaches nothing."""
     traffic = observation.traffic
     state, traffic_at = history.forecast, history.traffic_at_seconds
+    tokens = history.tokens
     if isinstance(traffic, Traffic):
         lead = _lead_seconds(policy, history.cold_starts)
-        state = forecaster.observe(state, traffic, now, horizons_seconds=(lead,))
+        tokens = tokens.after(traffic)
+        state = forecaster.observe(
+            state, _as_work(policy, traffic, tokens), now, horizons_seconds=(lead,)
+        )
         traffic_at = traffic.to_seconds
     return replace(
         history,
@@ -231,6 +254,7 @@ def _observed(policy: Policy, observation: Observation, history: History, now: f
         else history.seen_since_seconds,
         traffic_at_seconds=traffic_at,
         forecast=state,
+        tokens=tokens,
         ledger=history.ledger.record(observation.outcomes, policy.slo.window_seconds),
         cold_starts=remember_cold_starts(history.cold_starts, observation.variants),
     )
@@ -251,6 +275,31 @@ def _cost_per_request(policy: Policy, fleet: FleetCapacity) -> float:
     primary = policy.indices(Role.PRIMARY)[0]
     counts = tuple(REFERENCE_FLEET if v == primary else 0 for v in range(len(policy.variants)))
     return cost_per_hour(policy, counts) / 3600.0 / fleet.capacity(counts)
+
+
+def _as_work(policy: Policy, traffic: Traffic, tokens: RecentTokens) -> Traffic:
+    """The traffic with its requests weighed by their work; without known tokens as it is."""
+    if tokens.prompt is None or tokens.output is None:
+        return traffic
+    profile = policy.variants[policy.indices(Role.PRIMARY)[0]].profile
+    weight = reference_requests(profile, tokens.prompt, tokens.output)
+    return replace(traffic, requests=traffic.requests * weight)
+
+
+def _past_as_work(policy: Policy, past: PastTraffic) -> PastTraffic:
+    """Past traffic weighed likewise; steps of unknown tokens take the mean of the others."""
+    prompt, output = past.prompt_tokens_mean, past.output_tokens_mean
+    known = np.isfinite(prompt) & np.isfinite(output)
+    if not known.any():
+        return past
+    prompt = np.where(known, prompt, np.mean(prompt[known]))
+    output = np.where(known, output, np.mean(output[known]))
+    profile = policy.variants[policy.indices(Role.PRIMARY)[0]].profile
+    weights = [
+        reference_requests(profile, p, o)
+        for p, o in zip(prompt.tolist(), output.tolist(), strict=True)
+    ]
+    return replace(past, requests=past.requests * np.array(weights))
 
 
 def _mix(history: History) -> TokenMix | None:
@@ -305,7 +354,7 @@ def _context(
     history: History,
     now: float,
     current: Allocation,
-    cold_starts: tuple[float, ...],
+    hold_seconds: tuple[float, ...],
     outlook: _Outlook,
 ) -> GuardContext:
     rate = outlook.recent_rate
@@ -320,7 +369,7 @@ def _context(
         observation=observation,
         now=now,
         current=current,
-        hold_seconds=cold_starts,
+        hold_seconds=hold_seconds,
         seen_since_seconds=history.seen_since_seconds or now,
         recommended=history.recommended,
         covers=covers,
@@ -418,9 +467,7 @@ def _persistence_differs(
     highest: Allocation,
 ) -> bool:
     """Whether plain persistence would have recommended something else."""
-    plain = _choice(
-        policy, observation, outlook, outlook.forecast.persistence_quantiles, now, highest
-    )
+    plain = _choice(policy, observation, outlook, outlook.persistence_quantiles(), now, highest)
     return plain.best.allocation != choice.best.allocation
 
 
@@ -454,12 +501,15 @@ def _decision(policy: Policy, trail: _Trail, choice: Choice, outlook: _Outlook) 
     )
 
 
-def _summary(forecast: Forecast, changed: bool) -> ForecastSummary:  # noqa: FBT001 - a field's value
+def _summary(outlook: _Outlook, now: float, *, changed: bool) -> ForecastSummary:
+    forecast = outlook.forecast
+    values = outlook.quantiles().tolist()
     return ForecastSummary(
         source=forecast.source,
-        horizon_seconds=forecast.horizon_seconds,
-        level_requests_per_second=forecast.level,
-        quantiles=tuple(zip(forecast.levels.tolist(), forecast.quantiles.tolist(), strict=True)),
+        horizon_seconds=forecast.at_seconds - now,
+        level_requests_per_second=forecast.level * outlook.per_reference,
+        quantiles=tuple(zip(forecast.levels.tolist(), values, strict=True)),
+        requests_per_reference=outlook.per_reference,
         trusted=forecast.trusted,
         changed_decision=changed,
     )

@@ -6,7 +6,10 @@ from numpy.typing import NDArray
 from controller.core.domain.decision import Decision, DecisionStep
 from controller.core.domain.policy import Policy
 from simulations.engine.fleet import Totals
+from controller.core.domain.variant import Role
+from controller.core.performance.work import reference_requests
 from simulations.results import ForecastScore, Percentiles, Timeline
+from simulations.world.world import Arrived
 
 #: Seconds over which an arrival rate is averaged when a forecast is scored against it.
 SCORED_OVER_SECONDS = 60.0
@@ -57,6 +60,9 @@ class Recorder:
         self._at = np.arange(ticks) * tick_seconds
         self._wanted = np.zeros((ticks, variants), np.int64)
         self._ready = np.zeros((ticks, variants), np.int64)
+        self._profile = policy.variants[policy.indices(Role.PRIMARY)[0]].profile
+        self._work = np.zeros(ticks)
+        self._per_reference = np.ones(ticks)
         self._series = np.full((ticks, 5), np.nan)
         self._forecasts: dict[int, tuple[float, ...]] = {}
         self._levels: tuple[float, ...] = ()
@@ -66,14 +72,25 @@ class Recorder:
         self._reasons: list[tuple[int, str]] = []
         self._last: tuple[int, ...] | None = None
 
-    def traffic(self, tick: int, arrived: int, before: Totals, after: Totals, cost: float) -> None:
+    def traffic(
+        self, tick: int, arrived: Arrived, before: Totals, after: Totals, cost: float
+    ) -> None:
         """Record what happened from this tick to the next."""
         ttft = np.sum(after.ttft_fine - before.ttft_fine, axis=0)
         tpot = np.sum(after.tpot_fine - before.tpot_fine, axis=0)
+        if arrived.requests:
+            self._work[tick] = (
+                reference_requests(
+                    self._profile,
+                    arrived.prompt_tokens / arrived.requests,
+                    arrived.output_tokens / arrived.requests,
+                )
+                * arrived.requests
+            )
         ended = after.ended - before.ended
         good = int(np.sum(after.good) - np.sum(before.good))
         self._series[tick] = (
-            arrived / self._tick_seconds,
+            arrived.requests / self._tick_seconds,
             percentile(self._edges, ttft, 0.95),
             percentile(self._edges, tpot, 0.95),
             good / ended if ended else np.nan,
@@ -97,6 +114,7 @@ class Recorder:
         self._levels = tuple(level for level, _ in forecast.quantiles)
         self._forecasts[tick] = tuple(value for _, value in forecast.quantiles)
         self._forecast_for[tick] = self._at[tick] + forecast.horizon_seconds
+        self._per_reference[tick] = forecast.requests_per_reference
         self._level_now[tick] = forecast.level_requests_per_second
         self._flags[tick] = (forecast.trusted, forecast.changed_decision)
 
@@ -128,7 +146,7 @@ class Recorder:
         ticks = np.array([t for t in self._forecasts if t >= from_tick], np.int64)
         if not len(ticks):
             return None
-        actual = self._actual(self._forecast_for[ticks])
+        actual = self._actual(self._forecast_for[ticks]) * self._per_reference[ticks]
         known = np.isfinite(actual)
         flags = self._flags[ticks]
         ticks, actual = ticks[known], actual[known]
@@ -146,12 +164,15 @@ class Recorder:
             },
         )
 
-    def _actual(self, at_seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """True arrival rate, averaged around each time; NaN beyond the record."""
-        cumulative = np.concatenate(([0.0], np.cumsum(self._series[:, 0]) * self._tick_seconds))
-        half = SCORED_OVER_SECONDS / 2.0
+    def _actual(self, from_seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """True work of the minute from each time on, as a rate of requests of reference tokens.
+
+        NaN beyond the record. Forecasts are of work, so they are scored in it.
+        """
+        cumulative = np.concatenate(([0.0], np.cumsum(self._work)))
         times = np.arange(len(cumulative)) * self._tick_seconds
-        inside = (at_seconds - half >= 0.0) & (at_seconds + half <= times[-1])
-        upper = np.interp(at_seconds + half, times, cumulative)
-        lower = np.interp(at_seconds - half, times, cumulative)
+        to_seconds = from_seconds + SCORED_OVER_SECONDS
+        inside = (from_seconds >= 0.0) & (to_seconds <= times[-1])
+        upper = np.interp(to_seconds, times, cumulative)
+        lower = np.interp(from_seconds, times, cumulative)
         return np.where(inside, (upper - lower) / SCORED_OVER_SECONDS, np.nan)

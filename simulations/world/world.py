@@ -40,6 +40,23 @@ class Setup:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Requests that arrived, and their tokens."""
+
+    requests: int
+    prompt_tokens: int
+    output_tokens: int
+
+    def plus(self, other: "Arrived") -> "Arrived":
+        """Both together."""
+        return Arrived(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.output_tokens + other.output_tokens,
+        )
+
+
 class ArrivalStream:
     """Hands out a trace's arrivals in slices of time, keeping one chunk in memory."""
 
@@ -91,23 +108,24 @@ class World:
         for variant, replicas in enumerate(warm or setup.initial_allocation):
             self.cluster.place_ready(variant, replicas, 0.0)
 
-    def advance(self, until_seconds: float) -> int:
-        """Run to ``until_seconds`` of scenario time; returns the requests that arrived."""
-        arrived = 0
+    def advance(self, until_seconds: float) -> Arrived:
+        """Run to ``until_seconds`` of scenario time; returns what arrived."""
+        arrived = Arrived(0, 0, 0)
         while self.seconds < until_seconds:
             stop = min(until_seconds, self._next_scrape, self.cluster.next_event())
             if stop > self.seconds:
-                arrived += self._run_engine(stop)
+                arrived = arrived.plus(self._run_engine(stop))
             self.seconds = max(self.seconds, stop)
             self.cluster.settle(self.seconds)
             self._scrape_if_due()
         self._scrape_if_due()
         return arrived
 
-    def _run_engine(self, stop: float) -> int:
-        arrived = 0
+    def _run_engine(self, stop: float) -> Arrived:
+        arrived = Arrived(0, 0, 0)
         for part in self._stream.between(self.seconds, stop):
-            arrived += len(part)
+            prompt, output = int(part.prompt_tokens.sum()), int(part.output_tokens.sum())
+            arrived = arrived.plus(Arrived(len(part), prompt, output))
             self.fleet.advance(
                 float(part.seconds[-1]), part.seconds, part.prompt_tokens, part.output_tokens
             )

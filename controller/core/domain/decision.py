@@ -79,8 +79,10 @@ class RejectedAlternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastSummary:
-    """The forecast a decision used: arrival rate (requests/s) at ``horizon_seconds`` ahead.
+    """The forecast a decision used: mean arrival rate of the minute ``horizon_seconds`` ahead.
 
+    Rates are in requests/s of the token mix present at the decision. The forecast is of work, told
+    in requests of reference tokens; ``requests_per_reference`` is what one of these is worth.
     ``quantiles`` maps level to arrival rate. ``source`` names the candidate that was used.
     ``changed_decision`` says whether plain persistence would have decided otherwise.
     """
@@ -89,6 +91,7 @@ class ForecastSummary:
     horizon_seconds: float
     level_requests_per_second: float
     quantiles: tuple[tuple[float, float], ...]
+    requests_per_reference: float
     trusted: bool
     changed_decision: bool
 
