@@ -25,15 +25,11 @@ _LAGS: Final = 10
 _MEANS: Final = (5, 15, 30, 60)
 _PEAKS: Final = (60, 360)
 _SEASONS: Final = (1, 2, 7)
-WEEK_MINUTES: Final = 7 * DAY_MINUTES
-#: Harmonics of the day and of the week.
+#: Harmonics of the day. None of the week: from less than a few weeks they extrapolate wildly.
 _DAY: Final = (1, 2, 3, 4)
-_WEEK: Final = (1, 2)
 #: Minutes of the hour each have a term of their own: jobs start on the hour and half-hour.
 MINUTE_TERMS: Final = 60
-LINEAR_TERMS: Final = (
-    _LAGS - 1 + len(_MEANS) + len(_PEAKS) + len(_SEASONS) + 2 * len(_DAY) + 2 * len(_WEEK)
-)
+LINEAR_TERMS: Final = _LAGS - 1 + len(_MEANS) + len(_PEAKS) + len(_SEASONS) + 2 * len(_DAY)
 _RECENT_TERMS: Final = _LAGS - 1 + len(_MEANS) + len(_PEAKS)
 _CALENDAR_TERMS: Final = _RECENT_TERMS + len(_SEASONS)
 #: Minutes before the origin at which the running sums are read.
@@ -49,16 +45,14 @@ _WINDOW_ENDS: Final = np.array([end for _, end in _WINDOWS])
 
 
 def _calendar() -> NDArray[np.float64]:
-    """Day and week terms (minutes of the week, 12)."""
-    minute = np.arange(WEEK_MINUTES)
-    day = 2.0 * np.pi / DAY_MINUTES * np.outer(minute % DAY_MINUTES, _DAY)
-    week = 2.0 * np.pi / WEEK_MINUTES * np.outer(minute, _WEEK)
-    terms = np.concatenate((np.sin(day), np.cos(day), np.sin(week), np.cos(week)), axis=1)
+    """Day terms (minutes of the day, 8)."""
+    day = 2.0 * np.pi / DAY_MINUTES * np.outer(np.arange(DAY_MINUTES), _DAY)
+    terms = np.concatenate((np.sin(day), np.cos(day)), axis=1)
     terms.flags.writeable = False
     return terms
 
 
-#: Read by the minute: the terms hardly move within one, and twelve sines take longer.
+#: Read by the minute: the terms hardly move within one, and eight sines take longer.
 _CALENDAR: Final = _calendar()
 
 
@@ -107,7 +101,7 @@ def row_of(series: DemandSeries, horizon_seconds: float) -> Row | None:
     for at, days in enumerate(_SEASONS, start=_RECENT_TERMS):
         linear[at] = _season(series, origin - days * DAY_MINUTES, ahead)
     middle = origin + ahead + 0.5
-    linear[_CALENDAR_TERMS:] = _CALENDAR[int(middle % WEEK_MINUTES)]
+    linear[_CALENDAR_TERMS:] = _CALENDAR[int(middle % DAY_MINUTES)]
     return Row(base=base, linear=linear, target_minute=middle)
 
 
@@ -172,7 +166,7 @@ def rows_of(series: DemandSeries, horizon_seconds: float) -> Rows:
             linear[days * DAY_MINUTES :, k] = step[: max(count - days * DAY_MINUTES, 0)]
     linear[~np.isfinite(linear)] = 0.0
     middle = np.arange(1, count + 1, dtype=np.float64) + (series.first_minute + ahead + 0.5)
-    linear[:, _CALENDAR_TERMS:] = _CALENDAR[(middle % WEEK_MINUTES).astype(np.intp)]
+    linear[:, _CALENDAR_TERMS:] = _CALENDAR[(middle % DAY_MINUTES).astype(np.intp)]
     return Rows(linear=linear, base=base, target=target, target_minute=middle)
 
 

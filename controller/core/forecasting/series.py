@@ -146,9 +146,10 @@ def _fine_of(minutes: NDArray[np.float32], end_minute: int) -> NDArray[np.float6
         return np.zeros((6, 0))
     fine = np.zeros((6, len(minutes) + 1))
     fine[_END] = (end_minute + np.arange(-len(minutes), 1)) * MINUTE_SECONDS
-    seen = np.isfinite(minutes)
+    rates = minutes.astype(np.float64)
+    seen = np.isfinite(rates)
     fine[_COVERED, 1:] = MINUTE_SECONDS * np.cumsum(seen)
-    fine[_REQUESTS, 1:] = MINUTE_SECONDS * np.cumsum(np.where(seen, minutes, 0.0))
+    fine[_REQUESTS, 1:] = MINUTE_SECONDS * np.cumsum(np.where(seen, rates, 0.0))
     return fine
 
 
@@ -224,6 +225,8 @@ def appended(series: DemandSeries, traffic: Traffic) -> DemandSeries:
 
 def _with_fine(series: DemandSeries, fine: NDArray[np.float64]) -> DemandSeries:
     """``series`` with other fine windows; spelled out because ``replace`` is slow on every tick."""
+    tokens = series.prompt_tokens_mean, series.output_tokens_mean
+    prompt, output = _token_means(fine, tokens) if np.isnan(tokens[0]) else tokens
     return DemandSeries(
         fine=fine,
         minutes=series.minutes,
@@ -232,8 +235,8 @@ def _with_fine(series: DemandSeries, fine: NDArray[np.float64]) -> DemandSeries:
         peak_hour=series.peak_hour,
         peak_six_hours=series.peak_six_hours,
         peak_week=series.peak_week,
-        prompt_tokens_mean=series.prompt_tokens_mean,
-        output_tokens_mean=series.output_tokens_mean,
+        prompt_tokens_mean=prompt,
+        output_tokens_mean=output,
     )
 
 
@@ -259,7 +262,8 @@ def _with_closed_minutes(series: DemandSeries) -> DemandSeries:
     minutes = np.concatenate((series.minutes[count - MAX_MINUTES :], closed))
     if count < end - first:
         minutes = closed
-    prompt, output = _token_means(series)
+    tokens = series.prompt_tokens_mean, series.output_tokens_mean
+    prompt, output = _token_means(series.fine, tokens)
     week, six, hour = (minutes[-span:] for span in PEAK_MINUTES)
     # The week's peak is read anew once an hour; in between only a higher minute changes it.
     anew = end // HOUR_MINUTES > first // HOUR_MINUTES
@@ -282,11 +286,9 @@ def _peak(minutes: NDArray[np.float32]) -> float:
     return float(np.fmax.reduce(minutes, initial=0.0))
 
 
-def _token_means(series: DemandSeries) -> tuple[float, float]:
-    """Mean tokens of the last 15 min; with no known tokens there, the last means stay."""
-    ends = series.fine[_END]
-    before = int(np.searchsorted(ends, ends[-1] - TOKEN_WINDOW_SECONDS))
-    requests, prompt, output = (series.fine[3:, -1] - series.fine[3:, before]).tolist()
-    if not requests > 0:
-        return series.prompt_tokens_mean, series.output_tokens_mean
-    return prompt / requests, output / requests
+def _token_means(fine: NDArray[np.float64], before: tuple[float, float]) -> tuple[float, float]:
+    """Mean tokens of the last 15 min; with no known tokens there, those from before."""
+    ends = fine[_END]
+    start = int(np.searchsorted(ends, ends[-1] - TOKEN_WINDOW_SECONDS))
+    requests, prompt, output = (fine[3:, -1] - fine[3:, start]).tolist()
+    return (prompt / requests, output / requests) if requests > 0 else before
