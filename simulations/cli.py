@@ -117,7 +117,7 @@ def _replay(
 
 
 @app.command()
-def compare(
+def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the command line
     scenario: ScenarioArgument,
     trace: TraceOption = None,
     peak_replicas: PeakOption = None,

@@ -6,23 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from controller.api.conversion import to_policy
-from controller.api.prices import REFERENCE_PRICES
-from controller.api.v1alpha1 import parse
-from controller.core.domain.observation import PastTraffic
-from controller.core.domain.policy import Balancing, Policy, RoutingLaw
+from controller.api.conversion import with_windows
+from controller.core.domain.policy import Balancing, Mode, Policy, RoutingLaw
 from controller.core.domain.variant import PerformanceProfile, Role
 from controller.core.performance.capacity import FleetCapacity, fleet_capacity
 from controller.core.performance.catalog import profile as catalogue_profile
 from controller.core.performance.mix import TokenMix
 from simulations.engine.fleet import Admission, EngineConfig, PoolLaw, PoolSpec, Router
+from simulations.engine.kernel import MAX_SLOTS
 from simulations.scenario import InvalidScenario, ReplicaSpec, ScenarioSpec
 from simulations.traces.opening import open_trace
-from simulations.traces.trace import Trace
 from simulations.traces.scaling import scaled_to_peak
 from simulations.traces.slicing import past_traffic, slice_trace
-from simulations.world.conditions import ColdStart, Conditions, Fault, Interval, Metrics
+from simulations.traces.trace import Trace
 from simulations.world.ceiling import ceiling
+from simulations.world.conditions import ColdStart, Conditions, Fault, Interval, Metrics
 from simulations.world.world import Setup
 
 #: vLLM's default histogram edges, in seconds (reference: metrics of vLLM 0.32).
@@ -40,6 +38,9 @@ AUTO_QUEUE_LIMIT_SHARE = 0.85
 
 #: Unix time of scenario time zero: midnight UTC of a Tuesday, 1 April 2025.
 TRACE_EPOCH_SECONDS = 1743465600.0
+
+#: Places of the simulated fleet beside two for each replica that may be wanted.
+_SPARE_SLOTS = 8
 
 #: Request pairs drawn to describe a trace's token mix.
 MIX_SAMPLE = 20_000
@@ -80,24 +81,23 @@ def prepare(
 ) -> Prepared:
     """Resolve a scenario; the keyword arguments override the file. ``base`` is its folder.
 
+    Another ``trace`` is replayed from end to end with tokens of its own: the file's part and
+    tokens belong to the file's trace. Decisions are carried out whatever the mode: a replay is
+    there to see what they would do.
+
     Raises:
         InvalidScenario: a field cannot be resolved.
         InvalidModelDeployment: the ModelDeployment in it is wrong.
     """
-    declared = to_policy(parse(spec.model_deployment), REFERENCE_PRICES, spec.tick_seconds)
     whole = _open(spec, base, trace)
-    start = spec.trace.from_seconds if from_seconds is None else from_seconds
-    end = spec.trace.to_seconds if to_seconds is None else to_seconds
-    end = min(end or whole.duration_seconds, whole.duration_seconds)
-    if not 0.0 <= start < end:
-        raise InvalidScenario(
-            f"from {start:g} s to {end:g} s: give a part of the trace's {whole.duration_seconds:g} s"
-        )
+    start, end = _part(spec, whole, other=trace is not None, asked=(from_seconds, to_seconds))
+    span = (TRACE_EPOCH_SECONDS + start, TRACE_EPOCH_SECONDS + end)
+    declared = replace(with_windows(spec.policy(), *span), mode=Mode.AUTO)
     replayed = slice_trace(whole, start, end)
     prompt, output = replayed.token_sample(MIX_SAMPLE, seed=0)
     mix = TokenMix.from_samples(prompt, output)
     primary = declared.indices(Role.PRIMARY)[0]
-    replicas = peak_replicas or spec.peak_replicas
+    replicas = _peak_replicas(spec, declared, peak_replicas)
     unlimited = _capacity(declared, mix)
     peak = unlimited.capacity(_only(declared, primary, max(1, round(replicas))))
     peak *= replicas / max(1, round(replicas))
@@ -122,7 +122,7 @@ def prepare(
             engine=_engine(spec, policy),
             conditions=_conditions(spec, policy),
             initial_allocation=_warm(policy, primary, capacity, replayed),
-            max_replicas=sum(variant.max_replicas for variant in policy.variants) * 2 + 8,
+            max_replicas=_slots(policy),
             warmup_seconds=min(spec.warmup_seconds, 0.2 * (end - start)),
             origin_seconds=TRACE_EPOCH_SECONDS + start,
             seed=spec.seeds[0],
@@ -140,15 +140,69 @@ def prepare(
 def _open(spec: ScenarioSpec, base: Path, override: Path | None) -> Trace:
     """The trace as it is, before any scaling."""
     source = spec.trace
-    tokens = open_trace(base / source.tokens) if source.tokens else None
     if override is not None:
-        return open_trace(override, tokens=tokens)
+        if not override.is_file():
+            raise InvalidScenario(f"--trace: no file {override}; give a trace that exists")
+        return open_trace(override)
+    tokens = open_trace(_file(source.tokens, base, "tokens")) if source.tokens else None
     if source.synthetic is not None:
-        return source.synthetic.trace()
-    path = base / str(source.path)
-    if not path.exists():
-        raise InvalidScenario(f"trace.path: no file {path}; give --trace FILE or a synthetic trace")
-    return open_trace(path, tokens=tokens)
+        return open_trace(source.synthetic, tokens=tokens)
+    return open_trace(_file(str(source.path), base, "path"), tokens=tokens)
+
+
+def _file(name: str, base: Path, field: str) -> Path:
+    path = base / name
+    if not path.is_file():
+        raise InvalidScenario(
+            f"trace.{field}: no file {path}; correct it, or give another trace with --trace FILE"
+        )
+    return path
+
+
+def _part(
+    spec: ScenarioSpec, whole: Trace, *, other: bool, asked: tuple[float | None, float | None]
+) -> tuple[float, float]:
+    """The part to replay: as asked, else as in the file, else all of a trace that is not its."""
+    start, end = asked
+    if start is None:
+        start = 0.0 if other else spec.trace.from_seconds
+    if end is None:
+        end = None if other else spec.trace.to_seconds
+    length = whole.duration_seconds
+    end = length if end is None else min(end, length)
+    if not 0.0 <= start < end:
+        raise InvalidScenario(
+            f"trace.fromSeconds, toSeconds (--from, --to): {start:g} to {end:g} is no part of "
+            f"{whole.name}; give seconds between 0 and its length {length:g}"
+        )
+    if end - start < spec.tick_seconds:
+        raise InvalidScenario(
+            f"trace.fromSeconds, toSeconds (--from, --to): {start:g} to {end:g} is shorter than "
+            f"a tick; replay at least tickSeconds = {spec.tick_seconds:g}"
+        )
+    return start, end
+
+
+def _peak_replicas(spec: ScenarioSpec, policy: Policy, asked: float | None) -> float:
+    """The fleet that the trace's peak is to need, which the ModelDeployment must allow."""
+    replicas = spec.peak_replicas if asked is None else asked
+    most = sum(variant.max_replicas for variant in policy.variants)
+    if not 0.0 < replicas <= most:
+        raise InvalidScenario(
+            f"peakReplicas (--peak-replicas): found {replicas:g}; write a number above 0 and at "
+            f"most the variants' maxReplicas together, {most}, or raise those"
+        )
+    if _slots(policy) > MAX_SLOTS:
+        raise InvalidScenario(
+            f"modelDeployment.spec.variants: maxReplicas are {most} together; the simulated fleet "
+            f"has room for {(MAX_SLOTS - _SPARE_SLOTS) // 2}"
+        )
+    return replicas
+
+
+def _slots(policy: Policy) -> int:
+    """Replicas that may exist at once: as many as may serve, while as many again drain."""
+    return 2 * sum(variant.max_replicas for variant in policy.variants) + _SPARE_SLOTS
 
 
 def _capacity(policy: Policy, mix: TokenMix) -> FleetCapacity:
@@ -252,7 +306,7 @@ def _conditions(spec: ScenarioSpec, policy: Policy) -> Conditions:
 
 
 def _warm(policy: Policy, primary: int, capacity: FleetCapacity, trace: Trace) -> tuple[int, ...]:
-    """The fleet a replay starts with, for every policy alike: what 1.1 of the first minutes need."""
+    """The fleet every replay starts with: what 1.1 times the first minutes need."""
     first = trace.demand(60.0).requests[:5] / 60.0
     needed = capacity.required_replicas(primary, 1.1 * float(np.max(first)))
     return tuple(

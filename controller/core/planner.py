@@ -6,6 +6,7 @@ remembers is in the history it returns.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from controller.core.domain.observation import (
     PastTraffic,
     Traffic,
 )
-from controller.core.domain.policy import Mode, Policy
+from controller.core.domain.policy import Mode, OnExhausted, Policy, RoutingLaw
 from controller.core.domain.variant import Role
 from controller.core.forecasting import forecaster
 from controller.core.forecasting.forecaster import Forecast
@@ -48,9 +49,11 @@ from controller.core.performance.learning import CapacityLearning
 from controller.core.performance.mix import TokenMix
 from controller.core.performance.work import RecentTokens, reference_requests
 
-
 #: Seconds of arrivals that the reactive floor stands on.
 REACTIVE_WINDOW_SECONDS = 30.0
+#: Grid of the mixes that capacity is worked out for. It may be coarse, since demand is told in work
+#: and a fleet's capacity in work hardly moves with the mix.
+MIX_STEP = 0.08
 #: Fleet over which the cost of serving one request is reckoned.
 REFERENCE_FLEET = 10
 
@@ -149,9 +152,7 @@ class SteelyardPlanner:
         outlook = self._outlook(policy, history, now)
         if outlook is None:
             return self._blind_start(policy, observation, history, now, current), history
-        history = replace(
-            history, learning=_learned(policy, observation, history.learning, outlook)
-        )
+        history = replace(history, learning=_learned(observation, history.learning, outlook))
         limits = self._limits(policy)
         choice = _choice(policy, observation, outlook, outlook.quantiles(), now, limits)
         trail = _Trail(current, [])
@@ -307,11 +308,11 @@ def _mix(history: History) -> TokenMix | None:
     prompt, output = forecaster.token_means(history.forecast)
     if not (np.isfinite(prompt) and np.isfinite(output)):
         return None
-    return TokenMix.from_means(prompt, output).rounded()
+    return TokenMix.from_means(prompt, output).rounded(MIX_STEP)
 
 
 def _learned(
-    policy: Policy, observation: Observation, learning: CapacityLearning, outlook: _Outlook
+    observation: Observation, learning: CapacityLearning, outlook: _Outlook
 ) -> CapacityLearning:
     """Correct the capacity by outstanding against predicted outstanding."""
     outstanding = 0.0
@@ -340,12 +341,33 @@ def _choice(
     """The cheapest allocation for the demand that ``quantiles`` describe."""
     reachable = shortage.reachable(policy, observation.variants, now)
     low = tuple(variant.min_replicas for variant in policy.variants)
+    short = any(
+        reachable[v] < policy.variants[v].max_replicas for v in policy.indices(Role.PRIMARY)
+    )
+    useful = highest if short else _useful(policy, highest, outlook.prices)
     high = tuple(
         max(least, min(most, allowed))
-        for least, most, allowed in zip(low, reachable, highest, strict=True)
+        for least, most, allowed in zip(low, reachable, useful, strict=True)
     )
     demand = nodes(outlook.forecast.levels, quantiles)
     return choose(policy, outlook.fleet, demand.over(outlook.factor), outlook.prices, (low, high))
+
+
+def _useful(policy: Policy, highest: Allocation, prices: Prices) -> Allocation:
+    """Highest counts worth looking at: no more fallbacks than the quality budget lets serve.
+
+    Where all variants share their traffic, a fallback's share is about its share of the replicas.
+    Under ``Degrade`` and the other laws nothing is ruled out beforehand.
+    """
+    shared = policy.routing.law in {RoutingLaw.SHARED, RoutingLaw.WEIGHTED}
+    if not shared or policy.quality.on_exhausted is OnExhausted.DEGRADE:
+        return highest
+    primaries = sum(highest[v] for v in policy.indices(Role.PRIMARY))
+    share = min(2.0 * prices.degraded_share_allowed, 1.0)
+    return tuple(
+        min(count, ceil(share * primaries)) if variant.role is Role.FALLBACK else count
+        for variant, count in zip(policy.variants, highest, strict=True)
+    )
 
 
 def _context(

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from controller.core.domain.decision import Decision, DecisionStep
 from controller.core.domain.policy import Policy
-from simulations.engine.fleet import Totals
 from controller.core.domain.variant import Role
 from controller.core.performance.work import reference_requests
+from simulations.engine.fleet import Totals
 from simulations.results import ForecastScore, Percentiles, Timeline
 from simulations.world.world import Arrived
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from simulations.reference.path import Path, PathOutcome
 from simulations.results import PolicyResult
-from simulations.world.world import Setup, World
 from simulations.world.scoring import Scorer
+from simulations.world.world import Setup, World
 
 
 def replay_path(

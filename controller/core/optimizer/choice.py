@@ -16,7 +16,7 @@ from controller.core.optimizer.screening import screen
 from controller.core.performance.capacity import FleetCapacity
 
 #: Allocations scored in full.
-SCORED_AT_MOST = 10
+SCORED_AT_MOST = 5
 #: Rejected alternatives kept for the explanation.
 EXPLAINED_AT_MOST = 3
 

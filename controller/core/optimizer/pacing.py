@@ -16,7 +16,7 @@ from controller.core.domain.policy import Policy
 from controller.core.domain.variant import Role
 
 #: Cost of the whole planned miss budget, in units of the cost of all requests served.
-BUDGET_WORTH = 0.35
+BUDGET_WORTH = 0.04
 #: How far the price may be driven from its base, as a factor either way.
 PRICE_RANGE = 12.0
 #: Seconds of planned misses that, overspent, multiply the price by e.

@@ -76,9 +76,9 @@ def screen(
 
 
 def _shortfall(capacity: NDArray[np.float64], demand: DemandNodes) -> NDArray[np.float64]:
-    """Expected demand above each capacity, in requests/s."""
-    short = np.zeros_like(capacity)
-    for rate, weight in zip(demand.rates.tolist(), demand.weights.tolist(), strict=True):
-        first = int(np.searchsorted(capacity, rate))
-        short[:first] += weight * (rate - capacity[:first])
-    return short
+    """Expected demand above each capacity, in requests/s: linear between the demand's rates."""
+    rates, weights = demand.rates, demand.weights
+    above = np.maximum(rates - rates[:, None], 0.0) @ weights
+    knots = np.concatenate(([0.0], rates))
+    at_knots = np.concatenate(([float(rates @ weights)], above))
+    return np.interp(capacity, knots, at_knots)
