@@ -4,23 +4,52 @@
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
+from controller.api.conversion import to_policy
+from controller.api.errors import InvalidModelDeployment
+from controller.api.prices import REFERENCE_PRICES
+from controller.api.v1alpha1 import parse
+from controller.core.domain.policy import Policy
+from controller.core.performance.catalog import profile as catalogue_profile
+from simulations.scenario_errors import InvalidScenario, explain
 from simulations.traces.synthetic import SyntheticSpec
 from simulations.world.conditions import FaultKind
 
+__all__ = ["InvalidScenario", "ScenarioSpec", "load"]
 
-class InvalidScenario(ValueError):  # noqa: N818 - named after what it is, as users read it
-    """A scenario file that cannot be used; the message names the field and the fix."""
+
+def _queue_limit(value: Any) -> int | Literal["auto"] | None:
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and value >= 1 and value is not True:
+        return value
+    raise ValueError("write auto, the outstanding requests of a full replica (>= 1), or null: none")
+
+
+QueueLimit = Annotated[int | Literal["auto"] | None, PlainValidator(_queue_limit)]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
 
@@ -41,7 +70,11 @@ class TraceSpec(_Part):
     @model_validator(mode="after")
     def _one_source(self) -> "TraceSpec":
         if (self.path is None) == (self.synthetic is None):
-            raise ValueError("give exactly one of trace.path and trace.synthetic")
+            raise ValueError("give exactly one of path (a file) and synthetic (a spec)")
+        if self.to_seconds is not None and self.to_seconds <= self.from_seconds:
+            raise ValueError(
+                f"toSeconds {self.to_seconds:g} must be after fromSeconds {self.from_seconds:g}"
+            )
         return self
 
 
@@ -55,8 +88,8 @@ class ReplicaSpec(_Part):
     cold_start_sigma: float = Field(default=0.15, ge=0.0)
     node_seconds: float = Field(default=0.0, ge=0.0)
     warm_gpus: int | None = Field(default=None, ge=0)
-    queue_limit: Literal["auto"] | int | None = Field(
-        default="auto", description="auto: 0.85 of the outstanding at capacity"
+    queue_limit: QueueLimit = Field(
+        default="auto", description="auto: 0.85 of the outstanding at capacity; null: none"
     )
 
 
@@ -79,15 +112,34 @@ class FaultSpec(_Part):
     """One fault; see ``simulations.world.conditions.Fault`` for ``amount``."""
 
     kind: FaultKind
-    from_seconds: float
+    from_seconds: float = Field(ge=0.0)
     to_seconds: float
-    amount: float = 0.0
+    amount: float = Field(default=0.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _does_something(self) -> "FaultSpec":
+        if not self.from_seconds < self.to_seconds:
+            raise ValueError("toSeconds must be after fromSeconds")
+        blind = self.kind in {FaultKind.SCRAPE_GAP, FaultKind.PROMETHEUS_OUTAGE}
+        if blind and self.amount:
+            raise ValueError(f"a {self.kind} has no amount; leave it out")
+        if not blind and not self.amount:
+            raise ValueError(f"amount: missing; write {_AMOUNTS[self.kind]}")
+        return self
+
+
+_AMOUNTS = {
+    FaultKind.GPU_SHORTAGE: "the GPUs of gpuQuota that are taken away",
+    FaultKind.CRASH: "crashes per replica and hour",
+    FaultKind.SLOW_START: "the factor on cold starts",
+    FaultKind.SLOW_NODE: "the speed of replicas created in it (0.5: half as fast)",
+}
 
 
 class ScenarioSpec(_Part):
     """The whole file."""
 
-    name: str
+    name: str = Field(min_length=1)
     description: str = ""
     model_deployment: dict[str, Any]
     trace: TraceSpec
@@ -100,7 +152,15 @@ class ScenarioSpec(_Part):
     faults: tuple[FaultSpec, ...] = ()
     warmup_seconds: float = Field(default=300.0, ge=0.0)
     tick_seconds: float = Field(default=15.0, gt=0.0)
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+
+    def policy(self) -> Policy:
+        """The policy that the ModelDeployment asks for, whatever its mode.
+
+        Raises:
+            InvalidModelDeployment: one line per wrong field.
+        """
+        return to_policy(parse(self.model_deployment), REFERENCE_PRICES, self.tick_seconds)
 
 
 def load(path: Path) -> ScenarioSpec:
@@ -115,11 +175,39 @@ def load(path: Path) -> ScenarioSpec:
         raise InvalidScenario(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict):
         raise InvalidScenario(f"{path}: a scenario is a mapping of fields, see docs/scenarios.md")
+    lines, spec = _checked(document)
+    if spec is None or lines:
+        raise InvalidScenario("\n".join(f"{path}: {line}" for line in lines))
+    return spec
+
+
+def _checked(document: dict[str, Any]) -> tuple[list[str], ScenarioSpec | None]:
+    """What is wrong with a document, and the scenario it is where its fields can be read."""
     try:
-        return ScenarioSpec.model_validate(document)
+        spec = ScenarioSpec.model_validate(document)
     except ValidationError as error:
-        lines = [
-            f"{path}: {'.'.join(str(part) for part in e['loc'])}: {e['msg']}"
-            for e in error.errors()
-        ]
-        raise InvalidScenario("\n".join(lines)) from error
+        return explain(error, ScenarioSpec), None
+    return _contradictions(spec), spec
+
+
+def _contradictions(spec: ScenarioSpec) -> list[str]:
+    """What no field can know by itself, one line per wrong field."""
+    try:
+        names = [variant.name for variant in spec.policy().variants]
+    except InvalidModelDeployment as error:
+        return [f"modelDeployment.{line}" for line in error.lines]
+    lines = []
+    for name, replica in spec.replicas.items():
+        if name not in names:
+            lines.append(
+                f"replicas.{name}: no variant of the modelDeployment has this name; "
+                f"write one of {', '.join(names)}"
+            )
+        try:
+            if replica.profile is not None:
+                catalogue_profile(replica.profile)
+        except ValueError as error:
+            lines.append(f"replicas.{name}.profile: {error}")
+    if spec.gpu_quota is None and any(f.kind is FaultKind.GPU_SHORTAGE for f in spec.faults):
+        lines.append("gpuQuota: missing; a GpuShortage takes GPUs of it away")
+    return lines
