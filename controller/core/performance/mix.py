@@ -62,9 +62,11 @@ class TokenMix:
                 )
 
     @classmethod
-    def from_means(cls, prompt_mean: float, output_mean: float) -> "TokenMix":
-        """Build the mix from observed means, with the default shape."""
-        return cls(prompt_mean=prompt_mean, output_mean=output_mean, shape=DEFAULT_SHAPE)
+    def from_means(
+        cls, prompt_mean: float, output_mean: float, shape: TokenShape | None = None
+    ) -> "TokenMix":
+        """Build the mix from observed means, with a known shape or the default one."""
+        return cls(prompt_mean=prompt_mean, output_mean=output_mean, shape=shape or DEFAULT_SHAPE)
 
     @classmethod
     def from_samples(cls, prompt: ArrayLike, output: ArrayLike) -> "TokenMix":
