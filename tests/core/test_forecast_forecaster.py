@@ -166,8 +166,9 @@ def test_scheduled_jumps_are_forecast_and_chosen() -> None:
     assert before.persistence_quantiles[2] < 40.0
     assert quiet.quantiles[2] < 27.0
     assert 50.0 < before.attaining_rate < 80.0
-    assert before.trust.coverage[3] == pytest.approx(0.95, abs=0.02)
-    assert before.trust.wape < before.persistence_trust.wape
+    skill = forecaster.skill(state, HORIZON)
+    assert skill[Candidate.REGRESSION].coverage[3] == pytest.approx(0.95, abs=0.02)
+    assert skill[Candidate.REGRESSION].wape < skill[Candidate.PERSISTENCE].wape
 
 
 def test_without_regression_persistence_decides() -> None:

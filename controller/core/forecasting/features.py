@@ -42,6 +42,12 @@ _WINDOWS: Final = (
 )
 _WINDOW_STARTS: Final = np.array([start for start, _ in _WINDOWS])
 _WINDOW_ENDS: Final = np.array([end for _, end in _WINDOWS])
+#: Where the edges lie from the end of a history of gapless windows of 15 s: the usual case, which
+#: needs no search.
+_REGULAR: Final = -1 - 4 * np.array(_BACK)
+_REGULAR_SPAN: Final = 4 * max(_BACK)
+_REGULAR_STARTS: Final = _REGULAR[_WINDOW_STARTS]
+_REGULAR_ENDS: Final = _REGULAR[_WINDOW_ENDS]
 
 
 def _calendar() -> NDArray[np.float64]:
@@ -85,8 +91,7 @@ def row_of(series: DemandSeries, horizon_seconds: float) -> Row | None:
     Windows are counted back from the last observation, not from a clock minute.
     """
     end = series.end_seconds
-    sums = _sums_at(series.fine, end + _EDGES)
-    covered, requests = sums[:, _WINDOW_ENDS] - sums[:, _WINDOW_STARTS]
+    covered, requests = _window_sums(series.fine, end + _EDGES)
     if covered[0] < 0.5 * MINUTE_SECONDS:
         return None
     rates = requests / np.maximum(covered, 1e-9) + SMOOTHING
@@ -105,14 +110,18 @@ def row_of(series: DemandSeries, horizon_seconds: float) -> Row | None:
     return Row(base=base, linear=linear, target_minute=middle)
 
 
-def _sums_at(fine: NDArray[np.float64], at_seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Seconds covered and requests (2, k) until some times, linear between the windows' ends."""
+def _window_sums(fine: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Seconds covered and requests (2, windows) in every window between two of ``edges``."""
     ends = fine[0]
-    after = np.minimum(np.maximum(ends.searchsorted(at_seconds), 1), len(ends) - 1)
+    if len(ends) > _REGULAR_SPAN and (ends.take(_REGULAR) == edges).all():
+        sums = fine[1:3]
+        return np.asarray(sums.take(_REGULAR_ENDS, axis=1) - sums.take(_REGULAR_STARTS, axis=1))
+    after = np.minimum(np.maximum(ends.searchsorted(edges), 1), len(ends) - 1)
     before = ends[after - 1]
-    share = np.maximum((at_seconds - before) / (ends[after] - before), 0.0)
+    share = np.maximum((edges - before) / (ends[after] - before), 0.0)
     low = fine[1:3, after - 1]
-    return np.asarray(low + share * (fine[1:3, after] - low))
+    sums = low + share * (fine[1:3, after] - low)
+    return np.asarray(sums.take(_WINDOW_ENDS, axis=1) - sums.take(_WINDOW_STARTS, axis=1))
 
 
 def _season(series: DemandSeries, origin: float, ahead: float) -> float:

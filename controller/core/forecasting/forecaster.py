@@ -59,9 +59,8 @@ class Forecast:
     ``persistence_quantiles`` (L,) and ``candidates`` (C, L), in the order of ``CANDIDATES``, are
     what the others say; NaN for one that cannot speak yet. ``chosen`` is the candidate the
     back-test prefers, ``attaining_rate`` the rate to provide for with which ``source`` attains the
-    target in the back-test, NaN before one. ``trusted`` and ``reason`` are about ``quantiles``;
-    ``trust`` judges ``chosen``, ``persistence_trust`` persistence. Token means are per request, NaN
-    while unknown.
+    target in the back-test, NaN before one. ``trusted`` and ``reason`` are about ``quantiles``.
+    Token means are per request, NaN while unknown.
     """
 
     source: Candidate
@@ -76,8 +75,6 @@ class Forecast:
     attaining_rate: float
     trusted: bool
     reason: str
-    trust: Trust
-    persistence_trust: Trust
     prompt_tokens_mean: float
     output_tokens_mean: float
 
@@ -184,19 +181,15 @@ def forecast(state: ForecastState, horizon_seconds: float, now: float) -> Foreca
     horizon = _nearest(state.horizons, horizon_seconds)
     if not state.seen or now < series.end_seconds or horizon is None:
         return None
-    raw = raw_quantiles(series, horizon.model, horizon_seconds)
+    raw = _raw(series, horizon, horizon_seconds)
     said = np.maximum(published(raw, horizon.calibration.margin, series) - SMOOTHING, 0.0)
     chosen = CANDIDATES.index(horizon.selection.chosen)
-    trust = persistence_trust = judged(horizon.calibration, 0)
+    source, trust = chosen, judged(horizon.calibration, chosen)
     reason = trust.reason
-    source = 0
-    if chosen:
-        trust = judged(horizon.calibration, chosen)
-        # The memory of peaks is persistence on a higher base: it needs no proof of calibration.
-        usable = trust.trusted or CANDIDATES[chosen] is Candidate.PEAK_MEMORY
-        usable = usable and bool(np.isfinite(said[chosen, 0]))
-        source = chosen if usable else 0
-        reason = trust.reason if usable else f"{CANDIDATES[chosen]}: {trust.reason}"
+    # The memory of peaks is persistence on a higher base: it needs no proof of calibration.
+    if CANDIDATES[chosen] is Candidate.REGRESSION and not (trust.trusted and said[chosen, 0] >= 0):
+        source, trust = 0, judged(horizon.calibration, 0)
+        reason = f"{CANDIDATES[chosen]}: {reason}"
     return Forecast(
         source=CANDIDATES[source],
         chosen=CANDIDATES[chosen],
@@ -208,19 +201,34 @@ def forecast(state: ForecastState, horizon_seconds: float, now: float) -> Foreca
         persistence_quantiles=said[0],
         candidates=said,
         attaining_rate=_attaining_rate(horizon.selection, raw, source),
-        trusted=trust.trusted if source == chosen else persistence_trust.trusted,
+        trusted=trust.trusted,
         reason=reason,
-        trust=trust,
-        persistence_trust=persistence_trust,
         prompt_tokens_mean=series.prompt_tokens_mean,
         output_tokens_mean=series.output_tokens_mean,
     )
+
+
+def _raw(series: DemandSeries, horizon: HorizonState, seconds: float) -> NDArray[np.float64]:
+    """What the candidates say now, taken from this tick's record where it was put on it."""
+    if horizon.pending and seconds == horizon.horizon_seconds:
+        last = horizon.pending[-1]
+        if last.target_seconds == series.end_seconds + seconds:
+            return last.raw
+    return raw_quantiles(series, horizon.model, seconds)
 
 
 def _attaining_rate(selection: Selection, raw: NDArray[np.float64], source: int) -> float:
     """The back-test's margin on what ``source`` says now."""
     at = selection.level_index if CANDIDATES[source] is Candidate.REGRESSION else 0
     return float(selection.margins[source] * (raw[source, at] - SMOOTHING))
+
+
+def skill(state: ForecastState, horizon_seconds: float) -> dict[Candidate, Trust]:
+    """Return how each candidate did lately at the tracked horizon nearest to the one given."""
+    horizon = _nearest(state.horizons, horizon_seconds)
+    if horizon is None:
+        return {}
+    return {name: judged(horizon.calibration, at) for at, name in enumerate(CANDIDATES)}
 
 
 def recent_rate(state: ForecastState, window_seconds: float) -> float:
