@@ -30,7 +30,7 @@ def reference_plan(prepared: Prepared, seed: int, replays: int, name: str) -> Po
     made: list[PolicyResult] = []
 
     def replay(path: Path) -> PathOutcome:
-        result, outcome = replay_path(setup, path, name)
+        result, outcome = replay_path(setup, path, name, prepared.capacity.optimal_weights)
         made.append(result)
         return outcome
 

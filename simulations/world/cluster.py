@@ -47,7 +47,7 @@ class _Draws:
     """One stream of random numbers per variant and purpose: common to all policies of a seed."""
 
     cold_starts: list[np.random.Generator]
-    crashes: np.random.Generator
+    crashes: list[np.random.Generator]
 
 
 class Cluster:
@@ -59,8 +59,8 @@ class Cluster:
         self._variants = variants
         self._conditions = conditions
         self._fleet = fleet
-        streams = np.random.default_rng([seed, 7]).spawn(len(variants) + 1)
-        self._draws = _Draws(streams[:-1], streams[-1])
+        streams = np.random.default_rng([seed, 7]).spawn(2 * len(variants))
+        self._draws = _Draws(streams[: len(variants)], streams[len(variants) :])
         self._numbers = count()
         self._events: list[tuple[float, int, int, Replica | None]] = []
         self._alive: list[list[Replica]] = [[] for _ in variants]
@@ -137,10 +137,10 @@ class Cluster:
     def place_on_time(self, variant: int, replicas: int, at_seconds: float) -> None:
         """Put replicas in place that were requested one cold start before, and bill that start."""
         for _ in range(replicas):
-            cold = self._conditions.cold_starts[variant]
-            lead = cold.draw(self._draws.cold_starts[variant])
-            replica = self._create(variant, at_seconds - lead)
-            replica.scheduled_at = at_seconds - lead
+            replica = self._create(variant, at_seconds)
+            held = self.gpus_held() + self._variants[variant].gpus_per_replica
+            lead = self._lead(replica, held, at_seconds)
+            replica.created_at = replica.scheduled_at = at_seconds - lead
             self._make_ready(replica, at_seconds)
         self.bill.churn += replicas
         self.desired[variant] += replicas
@@ -181,9 +181,11 @@ class Cluster:
         heapq.heappush(self._events, (at_seconds, next(self._numbers), kind, replica))
 
     def _create(self, variant: int, at_seconds: float) -> Replica:
-        speed = self._conditions.active(FaultKind.SLOW_NODE, at_seconds) or 1.0
         replica = Replica(
-            number=next(self._numbers), variant=variant, created_at=at_seconds, speed=speed
+            number=next(self._numbers),
+            variant=variant,
+            created_at=at_seconds,
+            speed=self._conditions.factor(FaultKind.SLOW_NODE, at_seconds),
         )
         self._alive[variant].append(replica)
         return replica
@@ -217,7 +219,7 @@ class Cluster:
         lead = cold.draw(self._draws.cold_starts[replica.variant])
         if cold.warm_gpus is not None and gpus_held > cold.warm_gpus:
             lead += cold.node_seconds
-        return lead * (self._conditions.active(FaultKind.SLOW_START, at_seconds) or 1.0)
+        return lead * self._conditions.factor(FaultKind.SLOW_START, at_seconds)
 
     def _make_ready(self, replica: Replica, at_seconds: float) -> None:
         replica.ready_at = at_seconds
@@ -229,19 +231,20 @@ class Cluster:
                 at_seconds - replica.scheduled_at
             ) * variant.gpus_per_replica
             self._became_ready_after[replica.variant].append(at_seconds - replica.created_at)
-        rate_per_hour = self._conditions.active(FaultKind.CRASH, at_seconds)
-        if rate_per_hour > 0.0:
-            wait = float(self._draws.crashes.exponential(3600.0 / rate_per_hour))
-            self._push(at_seconds + wait, _CRASH, replica)
+        hazard = float(self._draws.crashes[replica.variant].standard_exponential())
+        crash_at = self._conditions.crash_at(at_seconds, hazard)
+        if crash_at < np.inf:
+            self._push(crash_at, _CRASH, replica)
 
     def _crash(self, replica: Replica, at_seconds: float) -> None:
-        """End a Ready replica; its workload puts a new one in its place at once."""
-        if replica.slot is None or replica.draining:
+        """End a Ready replica; its workload replaces it at once, but not one that drains."""
+        if replica.slot is None:
             return
         self._fleet.crash_replica(replica.slot, at_seconds)
         del self._by_slot[replica.slot]
         self._release(replica, at_seconds)
-        self._create(replica.variant, at_seconds)
+        if not replica.draining:
+            self._create(replica.variant, at_seconds)
 
     def _remove(self, present: list[Replica], surplus: int, at_seconds: float) -> None:
         starting = sorted(

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
+from math import inf, prod
 
 import numpy as np
 
@@ -61,8 +63,10 @@ class Fault:
     """One fault over an interval; the meaning of ``amount`` depends on the kind.
 
     ScrapeGap: scrapes are lost (amount unused). PrometheusOutage: queries fail (unused).
-    GpuShortage: GPUs of the quota that are taken away. Crash: crashes per replica and hour.
-    SlowStart: factor on cold starts. SlowNode: speed of replicas created in the interval.
+    GpuShortage: GPUs of the quota that are taken away; replicas that run keep theirs.
+    Crash: crashes per Ready replica and hour. SlowStart: factor on cold starts.
+    SlowNode: speed of replicas created in the interval. Faults of one kind that overlap add up,
+    factors and speeds multiply.
     """
 
     kind: FaultKind
@@ -91,6 +95,27 @@ class Conditions:
         """Sum of the amounts of the faults of ``kind`` at ``seconds``."""
         return sum(f.amount for f in self.faults if f.kind is kind and f.interval.holds(seconds))
 
+    def factor(self, kind: FaultKind, seconds: float) -> float:
+        """Product of the amounts of the faults of ``kind`` at ``seconds``; 1 without any."""
+        return prod(f.amount for f in self.faults if f.kind is kind and f.interval.holds(seconds))
+
     def blind(self, kind: FaultKind, seconds: float) -> bool:
         """Whether a fault of ``kind`` is on at ``seconds``."""
         return any(f.kind is kind and f.interval.holds(seconds) for f in self.faults)
+
+    def crash_at(self, ready_at: float, hazard: float) -> float:
+        """When a replica Ready since ``ready_at`` crashes; infinite when it never does.
+
+        ``hazard`` is drawn from the exponential law of mean 1. The crash comes when the rate of
+        crashes, integrated since ``ready_at``, reaches it: so a replica that was there before a
+        fault began is hit as hard as one that starts in it, and none crashes after its end.
+        """
+        crashes = [f for f in self.faults if f.kind is FaultKind.CRASH]
+        ends = {t for f in crashes for t in (f.interval.from_seconds, f.interval.to_seconds)}
+        edges = [ready_at, *sorted(t for t in ends if t > ready_at)]
+        for start, end in pairwise(edges):
+            rate = self.active(FaultKind.CRASH, start) / 3600.0
+            if rate * (end - start) >= hazard:
+                return start + hazard / rate
+            hazard -= rate * (end - start)
+        return inf

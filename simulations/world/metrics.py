@@ -7,6 +7,7 @@ bucket edges, and gauges of the last scrape that can be queried.
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,9 @@ class SimulatedPrometheus:
         self._conditions = conditions
         self._fleet = fleet
         self._origin = origin
-        self._scrapes: deque[Scrape] = deque(maxlen=64)
+        seen_late = conditions.metrics.delay_seconds / conditions.metrics.scrape_interval_seconds
+        kept = ceil(seen_late + STALE_AFTER_INTERVALS) + 2
+        self._scrapes: deque[Scrape] = deque(maxlen=kept)
         self._previous: Scrape | None = None
         self._ttft_bucket = _edge_at_or_below(
             fleet.config.ttft_edges_seconds, policy.slo.ttft_seconds

@@ -110,8 +110,13 @@ class Scorer:
         )
 
     def _seen(self, first: Totals, final: Totals, ended: int) -> tuple[float, float]:
-        """What Prometheus would show: an interval, since each objective has its own histogram."""
+        """What Prometheus would show: an interval, since each objective has its own histogram.
+
+        A request that was refused is in no histogram. One that timed out or failed may be in that
+        of the first token, but never in that of the gaps, which is written at the end.
+        """
         bad_ttft, bad_tpot = self._world.prometheus.bad(first, final)
         lost, total = final.lost - first.lost, max(ended, 1)
+        refused = final.lost_refused - first.lost_refused
         lower = 1.0 - (lost + bad_ttft + bad_tpot) / total
-        return max(0.0, lower), 1.0 - (lost + max(bad_ttft, bad_tpot)) / total
+        return max(0.0, lower), 1.0 - max(refused + bad_ttft, lost + bad_tpot) / total

@@ -11,7 +11,8 @@ import numpy as np
 
 from controller.core.domain.decision import Decision
 from controller.core.domain.observation import Observation, PastTraffic, VariantObservation
-from controller.core.domain.policy import Policy
+from controller.core.domain.policy import Policy, RoutingLaw
+from controller.core.domain.variant import Role
 from simulations.engine.fleet import EngineConfig, Fleet, PoolSpec
 from simulations.traces.trace import Arrivals, Trace
 from simulations.world.cluster import Cluster
@@ -102,11 +103,13 @@ class World:
             setup.policy, setup.conditions, self.fleet, setup.origin_seconds
         )
         self._stream = ArrivalStream(setup.trace)
+        self._entry = _entry_pool(setup)
         self._next_scrape = 0.0
         self.seconds = 0.0
         self.decision: Decision | None = None
         for variant, replicas in enumerate(warm or setup.initial_allocation):
             self.cluster.place_ready(variant, replicas, 0.0)
+        self.route(tuple(float(n) for n in self.cluster.desired))
 
     def advance(self, until_seconds: float) -> Arrived:
         """Run to ``until_seconds`` of scenario time; returns what arrived."""
@@ -121,13 +124,25 @@ class World:
         self._scrape_if_due()
         return arrived
 
+    def route(self, weights: tuple[float, ...]) -> None:
+        """Weigh the pools; one without a Ready replica gets nothing until the next write."""
+        shown = tuple(
+            weight if self.cluster.ready(v) > 0 else 0.0 for v, weight in enumerate(weights)
+        )
+        if any(shown):
+            self.fleet.set_weights(shown)
+
     def _run_engine(self, stop: float) -> Arrived:
         arrived = Arrived(0, 0, 0)
         for part in self._stream.between(self.seconds, stop):
             prompt, output = int(part.prompt_tokens.sum()), int(part.output_tokens.sum())
             arrived = arrived.plus(Arrived(len(part), prompt, output))
             self.fleet.advance(
-                float(part.seconds[-1]), part.seconds, part.prompt_tokens, part.output_tokens
+                float(part.seconds[-1]),
+                part.seconds,
+                part.prompt_tokens,
+                part.output_tokens,
+                np.full(0 if self._entry is None else len(part), self._entry or 0, np.int64),
             )
         self.fleet.advance(stop)
         return arrived
@@ -168,12 +183,12 @@ class World:
         return self.setup.past
 
     async def actuate(self, policy: Policy, decision: Decision, now: float) -> None:  # noqa: ARG002 - port
-        """Actuator: the scale subresource and the route."""
+        """Actuator: the route, then the scale subresource, so that no drained pool is routed to."""
+        if decision.weights is not None:
+            self.route(decision.weights)
         for v, replicas in enumerate(decision.allocation):
             if replicas != self.cluster.desired[v]:
                 self.cluster.scale(v, replicas, self.seconds)
-        if decision.weights is not None:
-            self.fleet.set_weights(decision.weights)
 
     async def report(
         self, policy: Policy, observation: Observation, decision: Decision, now: float
@@ -181,3 +196,13 @@ class World:
         """Reporter: keeps the decision for the record."""
         del policy, observation, now
         self.decision = decision
+
+
+def _entry_pool(setup: Setup) -> int | None:
+    """The pool that every request names where variants have clients of their own; else None.
+
+    A trace holds the requests of the preferred quality.
+    """
+    if setup.policy.routing.law is not RoutingLaw.SEPARATE:
+        return None
+    return setup.policy.indices(Role.PRIMARY)[0]
