@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from controller.core.domain.decision import Allocation
 from controller.core.domain.policy import Balancing, Routing, RoutingLaw, Slo
 from controller.core.domain.variant import Role, Variant
+from controller.core.performance.ladder import Grid, between, ladder
 from controller.core.performance.load_curve import LoadCurve, copies, overflow, split
 from controller.core.performance.mix import TokenMix
 from controller.core.performance.pool import Pool, load_curve, pool
@@ -62,7 +63,7 @@ class FleetCapacity:
         default_factory=dict, init=False, repr=False
     )
     _capacities: dict[Allocation, float] = field(default_factory=dict, init=False, repr=False)
-    _grids: "dict[tuple[int, ...], _Grid]" = field(default_factory=dict, init=False, repr=False)
+    _grids: dict[tuple[int, ...], Grid] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Reject a correction no replica can have; raises ``ValueError``."""
@@ -187,7 +188,7 @@ class FleetCapacity:
         """
         return self._grid(max_counts).capacity * self.correction
 
-    def _grid(self, max_counts: tuple[int, ...]) -> "_Grid":
+    def _grid(self, max_counts: tuple[int, ...]) -> Grid:
         if len(max_counts) != len(self.variants) or len(max_counts) > _MOST_AXES:
             raise ValueError(
                 f"a table needs one to {_MOST_AXES} variants and a count for each, got "
@@ -196,7 +197,7 @@ class FleetCapacity:
         known = self._grids.get(max_counts)
         if known is not None:
             return known
-        axes = [_ladder(most, _STEPS[len(max_counts)]) for most in max_counts]
+        axes = [ladder(most, _STEPS[len(max_counts)]) for most in max_counts]
         shape = tuple(len(axis) for axis in axes)
         capacity = np.zeros(shape)
         per_replica = np.zeros((*shape, len(axes)))
@@ -210,9 +211,9 @@ class FleetCapacity:
                 rate = self.capacity(near) / self.correction
                 per_replica[index] = curve.served_shares(rate) / near
         for axis, most in zip(range(len(axes)), max_counts, strict=True):
-            capacity = _between(axes[axis], capacity, axis, most)
-            per_replica = _between(axes[axis], per_replica, axis, most)
-        known = self._grids[max_counts] = _Grid(capacity, per_replica)
+            capacity = between(axes[axis], capacity, axis, most)
+            per_replica = between(axes[axis], per_replica, axis, most)
+        known = self._grids[max_counts] = Grid(capacity, per_replica)
         return known
 
     def transient_misses(
@@ -353,39 +354,6 @@ class FleetCapacity:
             for v, n in enumerate(counts)
             if n
         ]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Grid:
-    """All allocations: ``capacity`` (max + 1, ...) and ``per_replica`` (max + 1, ..., variants).
-
-    The latter is what a replica of each kind takes of the arrivals at capacity.
-    """
-
-    capacity: Array
-    per_replica: Array
-
-
-def _ladder(most: int, step: int) -> list[int]:
-    nodes = [0]
-    rung = 1
-    while rung < most:
-        nodes.append(rung)
-        rung *= step
-    return nodes if most == 0 else [*nodes, most]
-
-
-def _between(nodes: list[int], values: Array, axis: int, most: int) -> Array:
-    """Interpolate along an axis at all counts up to ``most``."""
-    if len(nodes) == 1:
-        return values
-    wanted = np.arange(most + 1)
-    right = np.clip(np.searchsorted(nodes, wanted), 1, len(nodes) - 1)
-    known = np.array(nodes)
-    share = (wanted - known[right - 1]) / (known[right] - known[right - 1])
-    share = share.reshape((-1,) + (1,) * (values.ndim - 1 - axis))
-    low, high = np.take(values, right - 1, axis=axis), np.take(values, right, axis=axis)
-    return np.asarray(low + (high - low) * share)
 
 
 @lru_cache(maxsize=512)

@@ -49,6 +49,8 @@ _WORKS_AT: Final = _GRID_POINTS // 6
 _LEAST_ELASTICITY: Final = 1e-3
 #: Share of the prompt budget that is used at most: beyond, prompts queue without end.
 _FULLEST: Final = 0.97
+#: Keeps the outstanding strictly rising, as looking them up demands.
+_RISE: Final = 1e-6
 #: Fitted on the variance outstanding of 1 and 20 replicas in 144 runs of an iteration-exact engine
 #: (four replica kinds, four mixes, five loads): rms error of the variance 11 %.
 _ALONE_POWER: Final = 20.0
@@ -108,55 +110,26 @@ def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
     decodes = limit * (np.arange(1, _GRID_POINTS + 1) / _GRID_POINTS) ** _GRID_POWER
     t0, delta = profile.t0_milliseconds, profile.delta_milliseconds
     per_decode = profile.kappa_milliseconds * _context_mean(mix) + profile.beta_milliseconds
-    floor = np.sqrt(t0**2 + (delta * decodes) ** 2)
+    floor = np.hypot(t0, delta * decodes)
     alone = floor + per_decode * decodes
     prompts = decodes / mix.decode_mean
-    attention = profile.epsilon_milliseconds * mix.moment(2, 0) * prompts
-    lengths = np.array(mix.shape.prompt) * mix.prompt_mean
-    # A prompt longer than an iteration's budget comes in chunks, each of them a full one.
-    split = np.maximum(1.0, lengths / profile.max_batched_tokens)
-    chunks = float(QUANTILE_WEIGHTS @ split)
-    sizes, weights = lengths / split, QUANTILE_WEIGHTS * split / chunks
-    tokens = prompts * mix.prompt_mean
-    fullest = tokens / profile.max_batched_tokens
-
-    def with_prompts(share: Array) -> Array:
-        # One chunk for sure, and what others are expected to bring beside it.
-        beside = np.maximum(tokens / share - float(weights @ sizes), 0.0) + decodes
-        batches = np.sqrt(t0**2 + (delta * (sizes[None, :] + beside[:, None])) ** 2)
-        return np.asarray(batches @ weights + per_decode * decodes + attention / share)
-
-    share = np.maximum(1.0 - np.exp(-prompts * chunks), fullest)
-    both = with_prompts(share)
+    share, both, chunks = _with_prompts(profile, mix, decodes, alone)
     iteration = (1.0 - share) * alone + share * both
-    for _ in range(_FIXED_POINT_STEPS):
-        # Whether an iteration holds a prompt depends on how long the one before was.
-        rate = prompts * chunks / iteration
-        after_alone, after_both = np.exp(-rate * alone), np.exp(-rate * both)
-        share = np.maximum((1.0 - after_alone) / (1.0 - after_alone + after_both), fullest)
-        both = with_prompts(share)
-        iteration = (1.0 - share) * alone + share * both
-    throughput = prompts / iteration
+    # More decodes never finish less; the mixture above has a kink that says so in places.
+    throughput = np.maximum.accumulate(prompts / iteration)
+    iteration = prompts / throughput
     residual = 0.5 * ((1.0 - share) * alone**2 + share * both**2) / iteration
-    full = np.hypot(t0, delta * profile.max_batched_tokens) + per_decode * decodes
-    full += (
-        profile.epsilon_milliseconds
-        * mix.moment(2, 0)
-        * profile.max_batched_tokens
-        / (mix.prompt_mean)
-    )
-    feeding = np.minimum(throughput * full * mix.prompt_mean / profile.max_batched_tokens, 0.99)
-    # Prompts queue for the budget (M/G/1 in full iterations) and take as many as their chunks.
-    ahead = mix.moment(2, 0) / (mix.prompt_mean * profile.max_batched_tokens)
-    queueing = full * ahead * feeding / (2.0 * (1.0 - feeding))
+    queueing = _queueing(profile, mix, throughput, per_decode * decodes)
     outstanding = decodes + throughput * (residual + both * chunks + queueing)
-    prefill = (iteration - alone) / prompts
+    outstanding = np.maximum.accumulate(outstanding) + _RISE * decodes
+    prefill = np.maximum(iteration - alone, 0.0) / prompts
     log_x = np.log(outstanding)
     elasticity = np.clip(np.gradient(np.log(throughput), log_x), _LEAST_ELASTICITY, 1.0)
     marginal = delta**2 * decodes / floor + profile.beta_milliseconds
     # Of prompts that share an iteration's weights pass, a longer one adds more than in proportion.
-    beside = tokens[_WORKS_AT] + decodes[_WORKS_AT]
-    works = np.sqrt(t0**2 + (delta * (lengths + beside)) ** 2) - np.hypot(t0, delta * beside)
+    lengths = np.array(mix.shape.prompt) * mix.prompt_mean
+    beside = float((prompts * mix.prompt_mean + decodes)[_WORKS_AT])
+    works = np.hypot(t0, delta * (lengths + beside)) - np.hypot(t0, delta * beside)
     works += profile.epsilon_milliseconds * lengths**2
     work_mean = float(QUANTILE_WEIGHTS @ works)
     return ReplicaCurve(
@@ -174,6 +147,58 @@ def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
         works=works / work_mean,
         work_mean=work_mean,
     )
+
+
+def _with_prompts(
+    profile: PerformanceProfile, mix: TokenMix, decodes: Array, alone: Array
+) -> tuple[Array, Array, float]:
+    """Share of iterations that hold prompt tokens, their time in ms, and chunks a prompt.
+
+    ``alone`` is the time of an iteration of ``decodes`` only.
+    """
+    t0, delta = profile.t0_milliseconds, profile.delta_milliseconds
+    beside_work = alone - np.hypot(t0, delta * decodes)
+    prompts = decodes / mix.decode_mean
+    tokens = prompts * mix.prompt_mean
+    attention = profile.epsilon_milliseconds * mix.moment(2, 0) * prompts
+    fullest = tokens / profile.max_batched_tokens
+    # A prompt longer than an iteration's budget comes in chunks, each of them a full one.
+    lengths = np.array(mix.shape.prompt) * mix.prompt_mean
+    split = np.maximum(1.0, lengths / profile.max_batched_tokens)
+    chunks = float(QUANTILE_WEIGHTS @ split)
+    sizes, weights = lengths / split, QUANTILE_WEIGHTS * split / chunks
+
+    def timed(share: Array) -> Array:
+        # One chunk for sure, and what others are expected to bring beside it.
+        beside = np.maximum(tokens / share - float(weights @ sizes), 0.0) + decodes
+        batches = np.hypot(t0, delta * (sizes[None, :] + beside[:, None]))
+        return np.asarray(batches @ weights + beside_work + attention / share)
+
+    share = np.maximum(1.0 - np.exp(-prompts * chunks), fullest)
+    both = timed(share)
+    for _ in range(_FIXED_POINT_STEPS):
+        # Whether an iteration holds a prompt depends on how long the one before was.
+        rate = prompts * chunks / ((1.0 - share) * alone + share * both)
+        after_alone, after_both = np.exp(-rate * alone), np.exp(-rate * both)
+        share = np.maximum((1.0 - after_alone) / (1.0 - after_alone + after_both), fullest)
+        both = timed(share)
+    return share, both, chunks
+
+
+def _queueing(
+    profile: PerformanceProfile, mix: TokenMix, throughput: Array, decoding: Array
+) -> Array:
+    """Mean wait of a prompt for the prefill budget in ms: M/G/1 in full iterations.
+
+    ``decoding`` is what the decodes add to an iteration.
+    """
+    budget = profile.max_batched_tokens
+    # Prompt tokens a full budget is worth, seen from an arrival: those of longer prompts.
+    ahead = mix.moment(2, 0) / (mix.prompt_mean * budget)
+    full = np.hypot(profile.t0_milliseconds, profile.delta_milliseconds * budget) + decoding
+    full = full + profile.epsilon_milliseconds * ahead * budget**2
+    busy = np.minimum(throughput * full * mix.prompt_mean / budget, 0.99)
+    return np.asarray(full * ahead * busy / (2.0 * (1.0 - busy)))
 
 
 def _spread(
