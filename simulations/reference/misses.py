@@ -46,21 +46,17 @@ class MissLaw:
         """Share missed at each utilisation."""
         return np.interp(utilisation, utilisations(), self.share)
 
-    def inverse(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Lowest utilisation at which each share is missed."""
-        first = np.searchsorted(self.share, share, side="left")
-        return utilisations()[np.minimum(first, POINTS - 1)]
-
-    def learned(
+    def learned_from(
         self,
-        utilisation: NDArray[np.float64],
-        misses: NDArray[np.float64],
-        requests: NDArray[np.float64],
+        utilisation: list[NDArray[np.float64]],
+        misses: list[NDArray[np.float64]],
+        requests: list[NDArray[np.float64]],
     ) -> "MissLaw":
-        """Return this law mixed with replayed buckets (all arrays (buckets,)), made monotone."""
-        bins = np.clip(np.rint(utilisation / STEP), 0, POINTS - 1).astype(np.int64)
-        seen = np.bincount(bins, weights=requests, minlength=POINTS)
-        lost = np.bincount(bins, weights=misses, minlength=POINTS)
+        """Return this law mixed with replays (each a list of arrays (buckets,)), made monotone."""
+        share = np.concatenate(utilisation)
+        bins = np.rint(np.minimum(share / STEP, POINTS - 1.0)).astype(np.int64)
+        seen = np.bincount(bins, weights=np.concatenate(requests), minlength=POINTS)
+        lost = np.bincount(bins, weights=np.concatenate(misses), minlength=POINTS)
         weight = seen + PRIOR_REQUESTS
         mixed = (lost + PRIOR_REQUESTS * self.share) / weight
         rising = isotonic_regression(mixed, weights=weight).x

@@ -162,23 +162,29 @@ def _backward(
     return replicas
 
 
+def predict(
+    stages: Stages, replicas: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Predicted missed and degraded requests of every bucket along a path (buckets, variants)."""
+    second = replicas[:, 1] if replicas.shape[1] > 1 else np.zeros(len(replicas), np.int64)
+    at = (stages.mix, replicas[:, 0], second)
+    missed = _missed_along(
+        stages.requests, stages.capacity[at], stages.miss_share, stages.miss_step
+    )
+    return missed, stages.degraded[at] * (stages.requests - missed)
+
+
 @njit(cache=True)
-def _predict(
+def _missed_along(
     requests: NDArray[np.float64],
-    mix: NDArray[np.int64],
     capacity: NDArray[np.float64],
-    degraded: NDArray[np.float64],
     miss_share: NDArray[np.float64],
     miss_step: float,
-    replicas: NDArray[np.int64],
-) -> tuple[float, float]:
-    missed, fallen = 0.0, 0.0
+) -> NDArray[np.float64]:
+    missed = np.empty(len(requests))
     for t in range(len(requests)):
-        n, f = replicas[t]
-        lost = _missed(requests[t], capacity[mix[t], n, f], miss_share, miss_step)
-        missed += lost
-        fallen += degraded[mix[t], n, f] * (requests[t] - lost)
-    return missed, fallen
+        missed[t] = _missed(requests[t], capacity[t], miss_share, miss_step)
+    return missed
 
 
 def path_cost(
@@ -238,7 +244,8 @@ def solve(
     ways = _forward(*law, run, start, least, value, miss_price, degraded_price)
     last = np.unravel_index(int(np.argmin(value)), shape)
     replicas = _backward(*ways, (int(last[0]), int(last[1])))
-    missed, fallen = _predict(*law, replicas)
+    along = predict(stages, replicas)
+    missed, fallen = (float(np.sum(a)) for a in along)
     best = float(value[last])
     return Solution(
         replicas=replicas[:, : len(billing)],

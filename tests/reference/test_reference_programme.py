@@ -201,7 +201,6 @@ def test_the_miss_law_learns_what_replays_show() -> None:
     assert law.at(np.array([1.0]))[0] == pytest.approx(0.01, abs=1e-6)
     used = np.array([0.8, 0.9, 1.0, 1.1])
     requests = np.full(4, 1e6)
-    learned = law.learned(used, requests * np.array([0.0, 0.001, 0.03, 0.2]), requests)
+    learned = law.learned_from([used], [requests * np.array([0.0, 0.001, 0.03, 0.2])], [requests])
     assert learned.at(used) == pytest.approx([0.0, 0.001, 0.03, 0.2], abs=2e-3)
     assert np.all(np.diff(learned.share) >= 0.0)
-    assert learned.inverse(np.array([0.03]))[0] == pytest.approx(1.0, abs=0.021)

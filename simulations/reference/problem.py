@@ -1,0 +1,187 @@
+"""What the search for a reference plan works on: the demand, what fleets carry, who pays what."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulations.reference.misses import STEP, MissLaw
+from simulations.reference.path import Billing
+from simulations.reference.programme import Stages
+from simulations.traces.trace import Demand
+
+#: Buckets whose mean tokens lie in one cell of this relative width share a capacity table.
+MIX_CELL = 0.04
+#: Fleets are looked at up to this many times the busiest bucket.
+HEADROOM = 1.3
+#: A fallback is looked at up to this many times its share of the requests, of a whole fleet.
+FALLBACK_CONCENTRATION = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CapacityTable:
+    """What allocations carry for one token mix, shape (N + 1,) or (N + 1, F + 1).
+
+    ``requests_per_second`` is the fleet's capacity; ``degraded_share`` the share of the requests
+    that a fallback serves under the scenario's routing. Axis v counts replicas of variant v.
+    """
+
+    requests_per_second: NDArray[np.float64]
+    degraded_share: NDArray[np.float64]
+
+
+class FleetCapacity(Protocol):
+    """Capacity of every allocation for a token mix."""
+
+    def __call__(self, prompt_tokens_mean: float, output_tokens_mean: float) -> CapacityTable:
+        """Return the table for requests of this mix."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What a plan must reach: the share of good requests and, at most, of degraded ones."""
+
+    attainment: float
+    degraded_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for shares outside [0, 1]."""
+        for name in ("attainment", "degraded_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}: give a share in [0, 1]")
+
+    def met_by(self, attainment: float, degraded_share: float) -> bool:
+        """Whether a run with these shares counts; rounding of counts is forgiven."""
+        return attainment >= self.attainment - 1e-9 and degraded_share <= self.degraded_share + 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Problem:
+    """The scored buckets with their capacity tables.
+
+    ``requests`` (buckets,); ``capacity`` (mixes, N, F) in requests per bucket, ``degraded`` alike;
+    ``mix`` (buckets,) index into both. ``skipped`` buckets before the first are not scored.
+    """
+
+    bucket_seconds: float
+    skipped: int
+    requests: NDArray[np.float64]
+    mix: NDArray[np.int64]
+    capacity: NDArray[np.float64]
+    degraded: NDArray[np.float64]
+    billing: tuple[Billing, ...]
+    aim: Aim
+    warm: tuple[int, ...] | None
+
+    def stages(self, law: MissLaw, hardness: NDArray[np.float64]) -> Stages:
+        """Stages of the programme under ``law``, demand scaled by ``hardness`` (buckets,)."""
+        return Stages(
+            requests=self.requests * hardness,
+            mix=self.mix,
+            capacity=self.capacity,
+            degraded=self.degraded,
+            miss_share=law.share,
+            miss_step=STEP,
+        )
+
+    def utilisation(self, replicas: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Demand over capacity along a path of the scored buckets (buckets, variants)."""
+        second = replicas[:, 1] if replicas.shape[1] > 1 else 0
+        capacity = self.capacity[self.mix, replicas[:, 0], second]
+        idle = np.where(self.requests > 0.0, np.inf, 0.0)
+        return np.where(capacity > 0.0, self.requests / np.maximum(capacity, 1e-300), idle)
+
+
+def pose(
+    demand: Demand,
+    capacity: FleetCapacity,
+    billing: tuple[Billing, ...],
+    aim: Aim,
+    *,
+    warm: tuple[int, ...] | None = None,
+    scored_from_seconds: float = 0.0,
+) -> Problem:
+    """Group the buckets by token mix and ask for the capacity tables.
+
+    Traffic, misses and cost before ``scored_from_seconds`` do not count; ``warm`` is the fleet
+    there (None: any, for nothing).
+
+    Raises:
+        ValueError: a table does not cover the allocations up to every ``max_replicas``, or no
+            bucket is known.
+    """
+    skipped = min(int(scored_from_seconds // demand.bucket_seconds), len(demand.requests) - 1)
+    requests = demand.requests[skipped:]
+    tokens = np.stack([demand.prompt_tokens_mean, demand.output_tokens_mean])[:, skipped:]
+    known = np.all(np.isfinite(tokens), axis=0) & (requests > 0.0)
+    if not np.any(known):
+        raise ValueError("demand has no bucket with requests and token means: nothing to plan")
+    cells = np.rint(np.log(tokens[:, known]) / np.log1p(MIX_CELL)).astype(np.int64)
+    _, group = np.unique(cells, axis=1, return_inverse=True)
+    group = group.reshape(-1)
+    mix = np.zeros(len(requests), np.int64)
+    mix[known] = group
+    weight = np.bincount(group, weights=requests[known])
+    prompt, output = (
+        np.bincount(group, weights=requests[known] * row) / weight for row in tokens[:, known]
+    )
+    tables = [
+        _table(capacity(p, o), billing)
+        for p, o in zip(prompt.tolist(), output.tolist(), strict=True)
+    ]
+    carried = np.array([carried for carried, _ in tables]) * demand.bucket_seconds
+    ends = _worth_looking_at(carried, requests, mix, billing, aim)
+    return Problem(
+        bucket_seconds=demand.bucket_seconds,
+        skipped=skipped,
+        requests=requests,
+        mix=mix,
+        capacity=np.ascontiguousarray(carried[:, : ends[0], : ends[1]]),
+        degraded=np.array([share for _, share in tables])[:, : ends[0], : ends[1]].copy(),
+        billing=billing,
+        aim=aim,
+        warm=warm,
+    )
+
+
+def _table(
+    table: CapacityTable, billing: tuple[Billing, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both arrays of a table with two axes."""
+    shape = tuple(b.max_replicas + 1 for b in billing)
+    for name in ("requests_per_second", "degraded_share"):
+        if getattr(table, name).shape != shape:
+            raise ValueError(
+                f"capacity table's {name} has shape {getattr(table, name).shape}: "
+                f"give one entry per allocation up to max_replicas, {shape}"
+            )
+    return (
+        table.requests_per_second.reshape(shape[0], -1),
+        table.degraded_share.reshape(shape[0], -1),
+    )
+
+
+def _worth_looking_at(
+    carried: NDArray[np.float64],
+    requests: NDArray[np.float64],
+    mix: NDArray[np.int64],
+    billing: tuple[Billing, ...],
+    aim: Aim,
+) -> tuple[int, int]:
+    """End of each axis: beyond, one variant alone carries far more than it is ever asked to."""
+    ends = [carried.shape[1], carried.shape[2]]
+    alone = (carried[:, :, 0], carried[:, 0, :])
+    for axis, bill in enumerate(billing):
+        enough = np.all(
+            alone[axis][mix] >= HEADROOM * requests[:, None], axis=0
+        )  # shape (allocations,)
+        if not np.any(enough):
+            continue
+        most = int(np.argmax(enough))
+        if bill.fallback:
+            share = min(1.0, FALLBACK_CONCENTRATION * aim.degraded_share)
+            most = int(np.ceil(share * most))
+        ends[axis] = min(ends[axis], max(most, bill.min_replicas) + 1)
+    return ends[0], ends[1]
