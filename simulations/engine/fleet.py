@@ -18,7 +18,6 @@ from simulations.engine.totals import (
     Gauges,
     Totals,
     place_edges,
-    visible,
 )
 
 _NO_TIMES = np.zeros(0)
@@ -155,10 +154,6 @@ class Fleet:
             pools=len(pools), slots=max_replicas, rows=rows, records=_FIRST_RECORDS
         )
         self._free_slots = list(range(max_replicas - 1, -1, -1))
-        self._placed = (
-            place_edges(config.ttft_edges_seconds, "ttft_edges_seconds"),
-            place_edges(config.tpot_edges_seconds, "tpot_edges_seconds"),
-        )
         self._gauges = np.zeros((max_replicas, 5), np.int64)
         self._slot_pool = np.full(max_replicas, -1)
         self._slot_capacity = np.ones(max_replicas)
@@ -180,7 +175,12 @@ class Fleet:
         header["preempt"] = config.admission is Admission.PREEMPT
         header["retries"] = config.retries
         header["random"] = np.random.SeedSequence(config.seed).generate_state(1, np.uint64)
-        state.ledger.edges[:] = np.concatenate(self._placed)
+        state.ledger.edges[: kernel.FINE_BUCKETS] = place_edges(
+            config.ttft_edges_seconds, "ttft_edges_seconds"
+        )
+        state.ledger.edges[kernel.FINE_BUCKETS :] = place_edges(
+            config.tpot_edges_seconds, "tpot_edges_seconds"
+        )
         batch = np.arange(rows)
         for number, pool in enumerate(pools):
             profile = pool.profile
@@ -390,17 +390,20 @@ class Fleet:
         state, pools = self._state, len(self.pools)
         counts = {name: state.ledger.pools[name].copy() for name in COUNTERS}
         kernel.read_gauges(state, self._gauges)
-        np.add.at(counts["output_tokens"], self._slot_pool, self._gauges[:, 4])
-        sides = state.ledger.histograms.reshape(pools, 2, kernel.FINE_BUCKETS, 2)
-        above = sides[..., 1]
-        fine = sides[..., 0] + above
+        under_way = self._gauges[:, 4]
+        for slot in np.flatnonzero(under_way):
+            counts["output_tokens"][self._slot_pool[slot]] += under_way[slot]
+        fine = np.empty((2, pools, kernel.FINE_BUCKETS), np.int64)
+        ttft = np.zeros((pools, len(self.config.ttft_edges_seconds) + 1), np.int64)
+        tpot = np.zeros((pools, len(self.config.tpot_edges_seconds) + 1), np.int64)
+        kernel.read_histograms(state.ledger, fine, ttft, tpot)
         header = state.header[0]
         return Totals(
             offered=int(header["offered"]),
-            ttft_histogram=visible(fine[:, 0], above[:, 0], self._placed[0]),
-            tpot_histogram=visible(fine[:, 1], above[:, 1], self._placed[1]),
-            ttft_fine=fine[:, 0],
-            tpot_fine=fine[:, 1],
+            ttft_histogram=ttft,
+            tpot_histogram=tpot,
+            ttft_fine=fine[0],
+            tpot_fine=fine[1],
             digest=f"{int(header['digest_chain']):016x}",
             digest_unordered=f"{int(header['digest_sum']):016x}",
             **counts,

@@ -57,6 +57,10 @@ RECORD_BITS: Final = 24
 RECORD_MASK: Final = (1 << RECORD_BITS) - 1
 NEVER: Final = (1 << 62) - 1
 
+#: Unsigned, so that an index needs no check for counting from the end.
+_U0: Final = np.uint64(0)
+_U1: Final = np.uint64(1)
+
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_B: Final = np.uint64(0x94D049BB133111EB)
@@ -119,29 +123,28 @@ def _observe(ledger: Ledger, pool: Any, kind: Any, seconds: Any) -> None:
 
 @_inlined
 def _schedule(h: Any, tree: Any, slot: Any, at: Any) -> None:
-    """Set when ``slot`` is next touched and replay its matches up the tournament."""
-    node = np.int64(h.leaves) + slot
-    winner = np.int64(slot)
+    """Set when ``slot`` is next touched and replay its matches up the tournament.
+
+    The winner's slot is copied from where it is, not chosen by a branch: matches are a coin toss.
+    """
+    node = np.uint64(h.leaves) + np.uint64(slot)
     tree[node].at = at
-    while node > 1:
-        rival = tree[node ^ 1]
-        rival_at = rival.at
-        rival_slot = np.int64(rival.slot)
-        lost = rival_at < at
-        at = rival_at if lost else at
-        winner = rival_slot if lost else winner
-        node >>= 1
-        parent = tree[node]
-        parent.at = at
-        parent.slot = winner
+    while node > _U1:
+        rival_at = tree[node ^ _U1].at
+        winner = tree[node ^ np.uint64(rival_at < at)].slot
+        at = min(at, rival_at)
+        node >>= _U1
+        tree[node].at = at
+        tree[node].slot = winner
 
 
 @_inlined
 def _push_end(heaps: Any, base: Any, size: Any, entry: Any) -> None:
     """Add an entry to the heap of ``size`` entries at ``base``."""
-    i = np.int64(size)
-    while i > 0:
-        parent = (i - 1) >> 1
+    base = np.uint64(base)
+    i = np.uint64(size)
+    while i > _U0:
+        parent = (i - _U1) >> _U1
         above = heaps[base + parent]
         if above <= entry:
             break
@@ -153,26 +156,26 @@ def _push_end(heaps: Any, base: Any, size: Any, entry: Any) -> None:
 @_inlined
 def _pop_end(heaps: Any, base: Any, size: Any) -> None:
     """Remove the first of ``size`` entries: sink the hole to a leaf, then lift the last entry."""
-    size -= 1
-    last = heaps[base + size]
-    heaps[base + size] = NEVER
-    i = np.int64(0)
-    child = np.int64(1)
-    while child < size:
+    base = np.uint64(base)
+    end = np.uint64(size - 1)
+    last = heaps[base + end]
+    heaps[base + end] = NEVER
+    i = _U0
+    child = _U1
+    while child < end:
         left = heaps[base + child]
-        right = heaps[base + child + 1]
-        smaller = right < left
-        heaps[base + i] = right if smaller else left
-        i = child + np.int64(smaller)
-        child = 2 * i + 1
-    while i > 0:
-        parent = (i - 1) >> 1
+        right = heaps[base + child + _U1]
+        heaps[base + i] = min(left, right)
+        i = child + np.uint64(right < left)
+        child = i + i + _U1
+    while i > _U0:
+        parent = (i - _U1) >> _U1
         above = heaps[base + parent]
         if above <= last:
             break
         heaps[base + i] = above
         i = parent
-    if size > 0:
+    if end > _U0:
         heaps[base + i] = last
 
 
@@ -850,6 +853,29 @@ def read_gauges(s: State, gauges: NDArray[np.int64]) -> None:
         gauges[slot, 1] = r.waiting
         gauges[slot, 2] = kv
         gauges[slot, 3] = r.outstanding
+
+
+@_compiled
+def read_histograms(
+    ledger: Ledger, fine: NDArray[np.int64], ttft: NDArray[np.int64], tpot: NDArray[np.int64]
+) -> None:
+    """Split the counts into ``fine`` (2, pools, fine buckets) and both visible histograms.
+
+    ``ttft`` and ``tpot`` (pools, edges + 1) must be zero.
+    """
+    for pool in range(len(ledger.pools)):
+        for kind in range(2):
+            shown = (ttft if kind == 0 else tpot)[pool]
+            into = np.uint64(0)
+            base = (pool * 2 + kind) * FINE_BUCKETS * 2
+            for bucket in range(FINE_BUCKETS):
+                up_to = ledger.histograms[base + 2 * bucket]
+                above = ledger.histograms[base + 2 * bucket + 1]
+                fine[kind, pool, bucket] = up_to + above
+                shown[into] += up_to
+                if ledger.edges[kind * FINE_BUCKETS + bucket] < np.inf:
+                    into += _U1
+                    shown[into] += above
 
 
 # --- time-outs -----------------------------------------------------------------------------------

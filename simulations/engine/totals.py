@@ -116,13 +116,3 @@ def place_edges(edges_seconds: tuple[float, ...], name: str) -> NDArray[np.float
         raise ValueError(f"{name} must lie at least 1 % apart, got {edges_seconds}")
     placed[buckets] = edges
     return placed
-
-
-def visible(fine: Counts, above: Counts, placed: NDArray[np.float64]) -> Counts:
-    """Per-bucket counts at the visible edges from the fine ones, shape (pools, edges + 1).
-
-    ``fine`` (pools, fine buckets) counts all, ``above`` those beyond the edge in their bucket.
-    """
-    at = np.flatnonzero(np.isfinite(placed))
-    up_to = np.cumsum(fine, axis=1)[:, at] - above[:, at]
-    return np.diff(up_to, axis=1, prepend=0, append=fine.sum(axis=1, keepdims=True))
