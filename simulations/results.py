@@ -37,9 +37,9 @@ class Timeline:
     ``at_seconds`` (T,) from the start of the scored part; ``arrivals_per_second`` (T,) true rate
     in the tick; ``wanted`` and ``ready`` (T, V) replicas; ``ttft_p95_seconds``,
     ``tpot_p95_seconds``, ``good_share`` (T,) of requests ended in the tick, NaN when none;
-    ``cumulative_cost`` (T,); ``forecast`` (T, Q) requests/s for ``forecast_for_seconds`` (T,), NaN
-    when the policy gave none; ``reasons`` one line per tick on which the decision changed:
-    (tick, text).
+    ``cumulative_cost`` (T,) up to the tick's end; ``forecast`` (T, Q) requests/s for
+    ``forecast_for_seconds`` (T,), NaN when the policy gave none; ``reasons`` one line per tick on
+    which the decision changed: (tick, text).
     """
 
     variants: tuple[str, ...]

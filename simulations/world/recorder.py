@@ -125,6 +125,7 @@ class Recorder:
             if len(values) == len(self._levels):
                 forecast[tick] = values
         start = self._at[from_tick]
+        before = self._series[from_tick - 1, 4] if from_tick else 0.0
         return Timeline(
             variants=tuple(variant.name for variant in self._policy.variants),
             quantile_levels=self._levels,
@@ -135,7 +136,7 @@ class Recorder:
             ttft_p95_seconds=self._series[from_tick:, 1],
             tpot_p95_seconds=self._series[from_tick:, 2],
             good_share=self._series[from_tick:, 3],
-            cumulative_cost=self._series[from_tick:, 4] - self._series[from_tick, 4],
+            cumulative_cost=self._series[from_tick:, 4] - before,
             forecast=forecast[from_tick:],
             forecast_for_seconds=self._forecast_for[from_tick:] - start,
             reasons=tuple((t - from_tick, text) for t, text in self._reasons if t >= from_tick),

@@ -1,7 +1,8 @@
 """Scores a replay: what is counted, from when, and how it becomes a result.
 
 Requests that end after the warm-up are scored; cost runs from the end of the warm-up to the end
-of the trace. What is still in flight at the end may finish, at no further cost.
+of the trace. What is still in flight at the end may finish, at no further cost; what has no
+answer after an hour counts as timed out.
 """
 
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ class Scorer:
         world.fleet.advance(world.seconds + FINISH_SECONDS)
         final, first = world.fleet.totals(), self._start.totals
         edges = world.fleet.fine_edges_seconds
-        ended = final.ended - first.ended
+        unanswered = world.fleet.live
+        ended = final.ended - first.ended + unanswered
         good = int(np.sum(final.good) - np.sum(first.good))
         fallback = [i for i, pool in enumerate(world.setup.pools) if pool.fallback]
         degraded = int(np.sum(final.finished[fallback]) - np.sum(first.finished[fallback]))
@@ -94,7 +96,7 @@ class Scorer:
             requests=ended,
             good=good,
             refused=final.lost_refused - first.lost_refused,
-            timed_out=final.lost_timed_out - first.lost_timed_out,
+            timed_out=final.lost_timed_out - first.lost_timed_out + unanswered,
             failed=final.lost_failed - first.lost_failed,
             ttft_seconds=percentiles(edges, np.sum(final.ttft_fine - first.ttft_fine, axis=0)),
             tpot_seconds=percentiles(edges, np.sum(final.tpot_fine - first.tpot_fine, axis=0)),
@@ -104,19 +106,21 @@ class Scorer:
             forecast=self._recorder.score(self.from_tick),
             plan_seconds_mean=float(np.mean(times)),
             plan_seconds_p99=float(np.quantile(times, 0.99)),
-            seen_attainment=self._seen(first, final, ended),
+            seen_attainment=self._seen(first, final, ended, unanswered),
             digest=final.digest,
             timeline=self._recorder.timeline(self.from_tick),
         )
 
-    def _seen(self, first: Totals, final: Totals, ended: int) -> tuple[float, float]:
+    def _seen(
+        self, first: Totals, final: Totals, ended: int, unanswered: int
+    ) -> tuple[float, float]:
         """What Prometheus would show: an interval, since each objective has its own histogram.
 
         A request that was refused is in no histogram. One that timed out or failed may be in that
         of the first token, but never in that of the gaps, which is written at the end.
         """
         bad_ttft, bad_tpot = self._world.prometheus.bad(first, final)
-        lost, total = final.lost - first.lost, max(ended, 1)
+        lost, total = final.lost - first.lost + unanswered, max(ended, 1)
         refused = final.lost_refused - first.lost_refused
         lower = 1.0 - (lost + bad_ttft + bad_tpot) / total
         return max(0.0, lower), 1.0 - max(refused + bad_ttft, lost + bad_tpot) / total
