@@ -59,8 +59,8 @@ class Forecast:
     ``persistence_quantiles`` (L,) and ``candidates`` (C, L), in the order of ``CANDIDATES``, are
     what the others say; NaN for one that cannot speak yet. ``chosen`` is the candidate the
     back-test prefers, ``attaining_rate`` the rate to provide for with which ``source`` attains the
-    target in the back-test, NaN before one. ``trusted`` and ``reason`` are about ``quantiles``.
-    Token means are per request, NaN while unknown.
+    target in the back-test (before one: a margin that mostly does). ``trusted`` and ``reason`` are
+    about ``quantiles``. Token means are per request, NaN while unknown.
     """
 
     source: Candidate

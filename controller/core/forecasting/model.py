@@ -25,6 +25,8 @@ from controller.core.forecasting.series import DAY_MINUTES, DemandSeries
 FITTED_LEVELS: Final[tuple[float, ...]] = LEVELS[:-1]
 #: Learnable minutes below which nothing is fitted.
 MIN_MINUTES: Final = DAY_MINUTES + DAY_MINUTES // 2
+#: Origins that are fitted on, at most: a week, which bounds the time of a fit.
+MOST_MINUTES: Final = 7 * DAY_MINUTES
 _RIDGE: Final = 1e-3
 _COLD_ITERATIONS: Final = 25
 _WARM_ITERATIONS: Final = 6
@@ -94,11 +96,12 @@ def advanced(
 def _learnable(
     rows: Rows, series: DemandSeries, horizon_seconds: float, until_minute: int
 ) -> NDArray[np.intp]:
-    """Origins whose row and target were seen before ``until_minute``."""
+    """Origins whose row and target were seen before ``until_minute``, the last of them."""
     origin = series.first_minute + np.arange(1, len(rows.base) + 1)
     ends = origin + horizon_seconds / 60.0 + 1.0
     known = np.isfinite(rows.base) & np.isfinite(rows.target)
-    return np.flatnonzero(known & (origin > series.learnable_from) & (ends <= until_minute))
+    known &= (origin > series.learnable_from) & (ends <= until_minute)
+    return np.flatnonzero(known)[-MOST_MINUTES:]
 
 
 def _design(model: Model, rows: Rows, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
