@@ -62,7 +62,7 @@ class Outcome(IntEnum):
 class PoolSpec:
     """Replicas of one variant.
 
-    A replica refuses a request that finds ``queue_limit`` outstanding ones (None: never).
+    A replica refuses a request that finds ``queue_limit`` outstanding ones (None: a million).
     """
 
     profile: PerformanceProfile

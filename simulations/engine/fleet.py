@@ -4,6 +4,8 @@
 simulated time and never go back.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ from simulations.engine.totals import (
 
 _NO_TIMES = np.zeros(0)
 _NO_TOKENS = np.zeros(0, np.int64)
-_NO_LIMIT = (1 << 31) - 1
+_NO_LIMIT = (kernel.UNROUTABLE >> kernel.SLOT_BITS) - 1
 _FIRST_RECORDS = 1 << 12
 
 
@@ -118,8 +120,10 @@ class Fleet:
         """Start a replica, routable at once; one of ``speed`` .5 takes twice as long for all.
 
         Raises:
-            ValueError: no slot is free, or the time is past.
+            ValueError: no slot is free, the pool does not exist, or the time is past.
         """
+        if not 0 <= pool < len(self.pools):
+            raise ValueError(f"pool must be 0 to {len(self.pools) - 1}, got {pool}")
         self._go_to(at_seconds)
         if not self._free_slots:
             raise ValueError(f"max_replicas = {len(self._state.replicas)} replicas exist already")
@@ -133,7 +137,7 @@ class Fleet:
             "kappa": profile.kappa_milliseconds * 1e-3 / speed,
             "scale": 1e-3 / speed,
             "capacity": profile.kv_capacity_tokens,
-            "limit": _NO_LIMIT if limit is None else limit,
+            "limit": _NO_LIMIT if limit is None else min(limit, _NO_LIMIT),
             "max_running": profile.max_running,
             "max_batched": profile.max_batched_tokens,
             "table": pool * self._rows,
@@ -189,7 +193,7 @@ class Fleet:
             self._set_routable(slot, routable=False)
         elif slot not in self._draining:
             raise ValueError(f"slot {slot} holds no replica")
-        kernel.crash(self._state, slot, at_seconds)
+        kernel.crash(self._state, slot, float(at_seconds))
         self._release(slot)
 
     def set_weights(self, weights: tuple[float, ...]) -> None:
@@ -230,11 +234,15 @@ class Fleet:
             raise ValueError("seconds, prompt_tokens and output_tokens must have one length")
         if len(pools) not in {0, len(seconds)}:
             raise ValueError("pools must be empty or as long as seconds")
+        columns = (
+            _plain(seconds, np.float64),
+            _plain(prompt_tokens, np.int64),
+            _plain(output_tokens, np.int64),
+            _plain(pools, np.int64),
+        )
         taken = 0
         while True:
-            code, taken = kernel.advance(
-                self._state, until_seconds, seconds, prompt_tokens, output_tokens, pools, taken
-            )
+            code, taken = kernel.advance(self._state, float(until_seconds), *columns, taken)
             if code == kernel.OK:
                 break
             self._make_room(code, taken)
@@ -264,8 +272,20 @@ class Fleet:
 
         Each sends its next request ``think_seconds`` after its last one ended (and the back-off
         later where that was turned away).
+
+        Raises:
+            ValueError: an argument is out of range.
         """
-        start = self.now_seconds if at_seconds is None else at_seconds
+        start = self.now_seconds if at_seconds is None else float(at_seconds)
+        if start < self.now_seconds:
+            raise ValueError(f"at_seconds = {start} is before now = {self.now_seconds}")
+        if min(count, prompt_tokens, output_tokens) < 1 or think_seconds < 0.0:
+            raise ValueError(
+                "count, prompt_tokens and output_tokens must be at least 1 and think_seconds at "
+                f"least 0, got {count}, {prompt_tokens}, {output_tokens} and {think_seconds}"
+            )
+        if not 0 <= pool < len(self.pools):
+            raise ValueError(f"pool must be 0 to {len(self.pools) - 1}, got {pool}")
         old = len(self._state.clients.clients)
         self._state = grow(self._state, records=0, ring=0, clients=old + count)
         added = self._state.clients.clients[old:]
@@ -411,6 +431,13 @@ class Fleet:
             raise ValueError(f"arrival {taken} must have at least 1 prompt and 1 output token")
         else:
             raise ValueError(f"arrival {taken} names a pool that does not exist")
+
+
+def _plain(array: NDArray[Any], dtype: type) -> NDArray[Any]:
+    """The array as the compiled loop expects it: any other kind would be compiled for anew."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable:
+        return array
+    return np.array(array, dtype, order="C")
 
 
 __all__ = [

@@ -22,9 +22,10 @@ FINE_EDGES_SECONDS = np.append(FINE_LOWER_SECONDS[1:], np.inf)
 class Totals:
     """Cumulative counts since the fleet began; arrays have shape (pools,) unless said otherwise.
 
-    ``offered`` counts client requests; each ends exactly once: ``finished`` or one of ``lost_*``.
+    ``offered`` counts client requests; each ends exactly once: ``finished``, ``refused_for_good``,
+    ``timed_out``, ``failed`` (its replica crashed) or ``too_large`` (for a replica's KV room).
     ``routed``, ``refused`` and ``overflowed`` count attempts, so a retry counts again: taken by a
-    replica; turned away for good; turned away by a primary and taken by a fallback. ``good``
+    replica; taken by none; refused by a primary and taken by a fallback. ``good``
     requests met both thresholds. ``bad_ttft`` is counted at the first token and ``bad_tpot`` at
     the last one, as an engine's histograms do. ``prompt_tokens`` are counted at the first token,
     ``output_tokens`` one by one, ``finished_*`` when a request finishes.

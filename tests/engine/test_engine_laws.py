@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from controller.core.performance.catalog import profile
+from simulations.engine import kernel
 from simulations.engine.capacity import FleetShape, TokenSample, good_share, measure_capacity
 from simulations.engine.fleet import (
     Admission,
@@ -324,6 +325,19 @@ def test_outstanding_requests_may_outgrow_the_first_room() -> None:
     assert fleet.totals().finished[0] == count
 
 
+def test_arrays_of_any_kind_are_taken() -> None:
+    """Read-only, strided and 32-bit arrivals, and whole numbers as times, do not compile anew."""
+    compiled = len(kernel.advance.signatures)  # type: ignore[attr-defined]
+    fleet = Fleet((PoolSpec(profile=H100),), CONFIG, 1)
+    fleet.add_replica(0, 0)
+    frozen = np.arange(1.0, 5.0)
+    frozen.flags.writeable = False
+    fleet.advance(9, frozen, np.full(8, 100)[::2], np.full(4, 10, np.int32))
+    fleet.finish()
+    assert fleet.totals().finished[0] == 4
+    assert len(kernel.advance.signatures) == max(compiled, 1)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -362,6 +376,12 @@ def test_bad_calls_are_named() -> None:
         fleet.crash_replica(0, 10.0)
     with pytest.raises(ValueError, match="no replica"):
         fleet.drain_replica(0, 10.0)
+    with pytest.raises(ValueError, match="pool must be 0 to 0"):
+        fleet.add_replica(1, 10.0)
+    with pytest.raises(ValueError, match="think_seconds"):
+        fleet.add_clients(0, 1, 1)
+    with pytest.raises(ValueError, match="is before now"):
+        fleet.add_clients(1, 1, 1, at_seconds=1.0)
     with pytest.raises(ValueError, match="weights"):
         fleet.set_weights((0.0,))
 
