@@ -115,7 +115,7 @@ class Conditions:
         edges = [ready_at, *sorted(t for t in ends if t > ready_at)]
         for start, end in pairwise(edges):
             rate = self.active(FaultKind.CRASH, start) / 3600.0
-            if rate * (end - start) >= hazard:
+            if rate > 0.0 and rate * (end - start) >= hazard:
                 return start + hazard / rate
             hazard -= rate * (end - start)
         return inf
