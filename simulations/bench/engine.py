@@ -27,7 +27,7 @@ SCRAPE_SECONDS: Final = 15.0
 #: 80 % of what one of 20 replicas carries at 99 % good (engine-anchors.md section 2).
 REQUESTS_PER_SECOND_AND_REPLICA: Final = 0.8 * 23.5
 
-_AZURE: Final = Path(__file__).parents[3] / "shared" / "traces" / "azure-2023-conv.csv.gz"
+AZURE: Final = Path(__file__).parents[3] / "shared" / "traces" / "azure-2023-conv.csv.gz"
 #: Mean and standard deviation of the logarithm, and maximum, of prompt and output tokens: the
 #: means (1155, 211), standard deviations (1109, 163) and maxima are those of that trace.
 _LOG_TOKENS: Final = ((6.725, 0.808, 14_050.0), (5.119, 0.683, 1_000.0))
@@ -170,8 +170,8 @@ def _arrivals(
     rng = np.random.default_rng(1)
     rate = REQUESTS_PER_SECOND_AND_REPLICA * replicas
     seconds = np.cumsum(rng.exponential(1.0 / rate, requests))
-    if _AZURE.exists():
-        trace = read_requests(_AZURE)
+    if AZURE.exists():
+        trace = read_requests(AZURE)
         drawn = rng.integers(len(trace.seconds), size=requests)
         source = "azure-2023-conv"
         prompts, outputs = trace.prompt_tokens[drawn], trace.output_tokens[drawn]

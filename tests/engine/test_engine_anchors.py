@@ -11,6 +11,7 @@ import pytest
 
 from controller.core.domain.variant import PerformanceProfile
 from controller.core.performance.catalog import profile
+from simulations.bench.overload import misses
 from simulations.engine.capacity import FleetShape, TokenSample, measure_capacity
 from simulations.engine.fleet import EngineConfig, Fleet, PoolLaw, PoolSpec, Router
 
@@ -248,26 +249,3 @@ def test_misses_in_an_overload(
         ]
         shortfall = (overload - 1.0) * fleet_capacity * seconds
         assert np.mean(missed) / shortfall == pytest.approx(ratio, rel=0.15), overload
-
-
-def misses(
-    shape: FleetShape,
-    azure: TokenSample,
-    fleet_capacity: float,
-    overload: tuple[float, float],
-    seed: int,
-) -> int:
-    """Requests missed when the load goes from .9 of capacity to ``overload`` and back."""
-    rng = np.random.default_rng(seed)
-    times, begin = [], 0.0
-    for load, seconds in ((0.9, 60.0), overload, (0.9, 400.0)):
-        count = rng.poisson(load * fleet_capacity * seconds)
-        times.append(begin + np.sort(rng.uniform(0.0, seconds, count)))
-        begin += seconds
-    arrivals = np.concatenate(times)
-    drawn = rng.integers(len(azure.prompt_tokens), size=len(arrivals))
-    fleet = shape.start()
-    fleet.advance(begin, arrivals, azure.prompt_tokens[drawn], azure.output_tokens[drawn])
-    fleet.finish()
-    totals = fleet.totals()
-    return totals.offered - int(totals.good.sum())
