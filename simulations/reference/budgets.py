@@ -13,12 +13,15 @@ from simulations.reference.programme import Solution, Stages, predict, solve
 
 #: Prices searched, in seconds of the first variant's replica; the upper end as good as forbids.
 LOWEST, HIGHEST = 1e-3, 1e5
-#: A price is found to this ratio, and to the coarse one while another price is being searched.
-FINE, COARSE = 1.03, 1.3
-#: From the last price found, the search widens by this ratio until it brackets the next.
-WIDENING = 3.0
+#: A price is found to this ratio, and to a coarser one while another price is being searched:
+#: the last where a pass over all buckets and allocations visits more than ``LARGE`` states.
+FINE, COARSE, COARSEST = 1.03, 1.1, 1.3
+LARGE = 5_000_000
+#: From the last price found, the search widens by this ratio, squared each time, until it brackets
+#: the next.
+WIDENING = 1.5
 #: A solution this far below the degraded budget is spliced with the one beyond it.
-SPLICED_BELOW = 0.8
+SPLICED_BELOW = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Budgets:
         self._problem = problem
         self._unit = problem.billing[0].cost_per_second
         self._miss_price = 1.0
-        self._degraded_price = 0.0
+        self._degraded_price = 0.1
         self._has_fallback = any(b.fallback for b in problem.billing)
 
     @property
@@ -51,16 +54,15 @@ class Budgets:
         allowed, most = budget.missed * total, budget.degraded * total
         if not self._has_fallback:
             return self._price_misses(stages, allowed, 0.0, FINE)
-        if self._price_misses(stages, allowed, 0.0, COARSE).degraded <= most:
-            self._degraded_price = 0.0
-            return self._price_misses(stages, allowed, 0.0, FINE)
+
+        states = len(stages.requests) * stages.capacity[0].size
+        ratio = COARSEST if states > LARGE else COARSE
 
         def degraded_at(price: float) -> Solution:
-            return self._price_misses(stages, allowed, price, COARSE)
+            return self._price_misses(stages, allowed, price, ratio)
 
-        start = self._degraded_price or 0.1
         self._degraded_price, kept, over = _least(
-            degraded_at, lambda found: found.degraded <= most, start, COARSE
+            degraded_at, lambda found: found.degraded <= most, self._degraded_price, ratio
         )
         if over is not None and kept.degraded < SPLICED_BELOW * most:
             return _spliced(stages, self._problem.billing, kept, over, most)
@@ -98,11 +100,13 @@ def _least(
     Where no price keeps it the price is ``HIGHEST``; where every price does, nothing is last.
     """
     over: Solution | None = None
+    widening = WIDENING
     high = low = min(max(start, LOWEST), HIGHEST)
     found = at(high)
     if kept(found):
         while low > LOWEST:
-            low = max(low / WIDENING, LOWEST)
+            low = max(low / widening, LOWEST)
+            widening **= 2
             tried = at(low)
             if not kept(tried):
                 over = tried
@@ -111,7 +115,8 @@ def _least(
     else:
         while high < HIGHEST:
             low, over = high, found
-            high = min(high * WIDENING, HIGHEST)
+            high = min(high * widening, HIGHEST)
+            widening **= 2
             found = at(high)
             if kept(found):
                 break

@@ -13,10 +13,12 @@ from simulations.traces.trace import Demand
 
 #: Buckets whose mean tokens lie in one cell of this relative width share a capacity table.
 MIX_CELL = 0.04
-#: Fleets are looked at up to this many times the busiest bucket.
+#: More cells than this are made wider: each asks for a capacity table.
+MOST_MIXES = 200
+#: Fleets are looked at up to this many times what buckets ask for ...
 HEADROOM = 1.3
-#: A fallback is looked at up to this many times its share of the requests, of a whole fleet.
-FALLBACK_CONCENTRATION = 8.0
+#: ... that together have this share of the requests.
+COVERED = 0.9995
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,9 +120,7 @@ def pose(
     known = np.all(np.isfinite(tokens), axis=0) & (requests > 0.0)
     if not np.any(known):
         raise ValueError("demand has no bucket with requests and token means: nothing to plan")
-    cells = np.rint(np.log(tokens[:, known]) / np.log1p(MIX_CELL)).astype(np.int64)
-    _, group = np.unique(cells, axis=1, return_inverse=True)
-    group = group.reshape(-1)
+    group = _grouped(tokens[:, known])
     mix = np.zeros(len(requests), np.int64)
     mix[known] = group
     weight = np.bincount(group, weights=requests[known])
@@ -132,7 +132,7 @@ def pose(
         for p, o in zip(prompt.tolist(), output.tolist(), strict=True)
     ]
     carried = np.array([carried for carried, _ in tables]) * demand.bucket_seconds
-    ends = _worth_looking_at(carried, requests, mix, billing, aim)
+    ends = _worth_looking_at(carried, requests, mix, billing)
     return Problem(
         bucket_seconds=demand.bucket_seconds,
         skipped=skipped,
@@ -144,6 +144,17 @@ def pose(
         aim=aim,
         warm=warm,
     )
+
+
+def _grouped(tokens: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number the cells that mixes (2, buckets) lie in, the cells wide enough to be few."""
+    width = MIX_CELL
+    while True:
+        cells = np.rint(np.log(tokens) / np.log1p(width)).astype(np.int64)
+        found, group = np.unique(cells, axis=1, return_inverse=True)
+        if found.shape[1] <= MOST_MIXES:
+            return np.asarray(group.reshape(-1), np.int64)
+        width *= 1.5
 
 
 def _table(
@@ -168,20 +179,17 @@ def _worth_looking_at(
     requests: NDArray[np.float64],
     mix: NDArray[np.int64],
     billing: tuple[Billing, ...],
-    aim: Aim,
 ) -> tuple[int, int]:
-    """End of each axis: beyond, one variant alone carries far more than it is ever asked to."""
+    """End of each axis: beyond, one variant alone carries far more than nearly all buckets ask.
+
+    Buckets that no fleet carries do not count: they are missed whatever is planned.
+    """
     ends = [carried.shape[1], carried.shape[2]]
     alone = (carried[:, :, 0], carried[:, 0, :])
     for axis, bill in enumerate(billing):
-        enough = np.all(
-            alone[axis][mix] >= HEADROOM * requests[:, None], axis=0
-        )  # shape (allocations,)
-        if not np.any(enough):
-            continue
-        most = int(np.argmax(enough))
-        if bill.fallback:
-            share = min(1.0, FALLBACK_CONCENTRATION * aim.degraded_share)
-            most = int(np.ceil(share * most))
+        table = alone[axis][mix]
+        reachable = np.where(table[:, -1] >= HEADROOM * requests, requests, 0.0)
+        covered = reachable @ (table >= HEADROOM * requests[:, None])
+        most = int(np.argmax(covered >= COVERED * np.sum(reachable)))
         ends[axis] = min(ends[axis], max(most, bill.min_replicas) + 1)
     return ends[0], ends[1]
