@@ -25,10 +25,11 @@ from controller.core.forecasting.features import (
 )
 from controller.core.forecasting.model import Model
 from controller.core.forecasting.selection import MOST_MINUTES, Selection, selected, unselected
-from controller.core.forecasting.series import MINUTE_SECONDS, DemandSeries
+from controller.core.forecasting.series import DAY_MINUTES, MINUTE_SECONDS, DemandSeries
 
 REFIT_SECONDS: Final = 12 * 3600.0
-SELECT_SECONDS: Final = 3600.0
+#: Between two back-tests, while the past is shorter than a day and once it is not.
+SELECT_SECONDS: Final = (3600.0, 3 * 3600.0)
 #: Part of the past that a first fit leaves out, within bounds in minutes.
 _LEFT_OUT_SHARE: Final = 1 / 3
 _LEFT_OUT_MINUTES: Final = (720, MOST_MINUTES)
@@ -161,7 +162,7 @@ def worked(
         return replace(
             horizon,
             selection=_selection(horizon, series, attainment),
-            next_selection_seconds=end + SELECT_SECONDS,
+            next_selection_seconds=end + SELECT_SECONDS[learnable >= DAY_MINUTES],
         )
     return None
 

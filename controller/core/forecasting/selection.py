@@ -31,7 +31,7 @@ BLOCK_MINUTES: Final = 120
 PRIOR_MARGIN: Final = 1.16
 _LEVELS_TRIED: Final = slice(1, 5)
 _MARGINS: Final = (0.2, 8.0)
-_HALVINGS: Final = 22
+_HALVINGS: Final = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
