@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from controller.core.domain.variant import Role
+from controller.core.domain.variant import Role, Variant
 from simulations.reference.bound import Assumptions, Server, bounds_of, prepare_bound
 from simulations.reference.path import Billing, Path, PathOutcome
 from simulations.reference.plan import Aim, CapacityTable, better_of, pose
@@ -13,6 +13,7 @@ from simulations.results import PolicyResult
 from simulations.setup import Prepared
 from simulations.traces.trace import Arrivals
 from simulations.world.replay import replay_path
+from simulations.world.world import Setup
 
 #: Bucket of the reference plan's dynamic programme, in seconds.
 PLAN_BUCKET_SECONDS = 60.0
@@ -40,7 +41,7 @@ def reference_plan(prepared: Prepared, seed: int, replays: int, name: str) -> Po
             cost_per_replica_hour=variant.cost_per_replica_hour,
             cold_start_seconds=cold.median_seconds,
             min_replicas=variant.min_replicas,
-            max_replicas=variant.max_replicas,
+            max_replicas=_most(setup, variant),
             fallback=variant.role is Role.FALLBACK,
         )
         for variant, cold in zip(policy.variants, setup.conditions.cold_starts, strict=True)
@@ -79,7 +80,7 @@ def bound_costs(
     )
     ticks = int(setup.trace.duration_seconds // policy.tick_seconds)
     assumed = Assumptions(
-        from_seconds=setup.warmup_seconds,
+        from_seconds=setup.warmup_seconds // policy.tick_seconds * policy.tick_seconds,
         to_seconds=ticks * policy.tick_seconds,
         preemption=setup.engine.admission == "Preempt",
         max_replicas=setup.max_replicas,
@@ -96,12 +97,21 @@ def bound_costs(
     return at_target.cost, {name: proved.cost for name, proved in own.items()}
 
 
+def _most(setup: Setup, variant: Variant) -> int:
+    """Replicas of a variant that its maximum and the GPUs there are allow."""
+    quota = setup.conditions.gpu_quota
+    if quota is None:
+        return variant.max_replicas
+    return max(variant.min_replicas, min(variant.max_replicas, quota // variant.gpus_per_replica))
+
+
 class _Tables:
     """Capacity of every allocation, by token mix, as the performance model has it."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        highest = tuple(variant.max_replicas for variant in prepared.setup.policy.variants)
+        setup = prepared.setup
+        highest = tuple(_most(setup, variant) for variant in setup.policy.variants)
         self._highest = highest
         self._counts = np.indices(tuple(n + 1 for n in highest)).reshape(len(highest), -1).T
 

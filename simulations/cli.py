@@ -1,10 +1,12 @@
 """The command line: replay traffic under policies, and read what came of it."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -29,7 +31,13 @@ app = typer.Typer(
 #: Scenarios that ship with the package.
 SCENARIOS = Path(__file__).parent / "scenarios"
 
+
+class InvalidOption(ValueError):  # noqa: N818 - named after what it is, as users read it
+    """An option with a value that cannot be used."""
+
+
 _BAD_INPUT = (
+    InvalidOption,
     InvalidScenario,
     InvalidModelDeployment,
     InvalidTrace,
@@ -62,7 +70,15 @@ ProcessesOption = Annotated[int, typer.Option(help="Replays run at once; -1 is o
 
 def _scenario_path(text: str) -> Path:
     path = Path(text)
-    return path if path.exists() else SCENARIOS / f"{text}.yaml"
+    if path.is_file():
+        return path
+    shipped = {file.stem: file for file in sorted(SCENARIOS.glob("*.yaml"))}
+    if text not in shipped:
+        raise InvalidScenario(
+            f"SCENARIO: no file {text}, nor a shipped scenario of this name; "
+            f"give a file or one of {', '.join(shipped)}"
+        )
+    return shipped[text]
 
 
 def _prepare(
@@ -73,25 +89,54 @@ def _prepare(
     to_seconds: float | None,
 ) -> Prepared:
     path = _scenario_path(scenario)
-    return prepare(
-        load(path),
-        path.parent,
-        trace=trace,
-        peak_replicas=peak_replicas,
-        from_seconds=from_seconds,
-        to_seconds=to_seconds,
-    )
+    spec = load(path)
+    try:
+        return prepare(
+            spec,
+            path.parent,
+            trace=trace,
+            peak_replicas=peak_replicas,
+            from_seconds=from_seconds,
+            to_seconds=to_seconds,
+        )
+    except InvalidScenario as error:
+        raise InvalidScenario(f"{path}: {error}") from error
+
+
+def _seeds(asked: list[int] | None, prepared: Prepared) -> list[int]:
+    seeds = list(dict.fromkeys(asked or prepared.seeds))
+    if min(seeds) < 0:
+        raise InvalidOption(f"--seed: found {min(seeds)}; write 0 or more")
+    return seeds
+
+
+def _check_processes(processes: int) -> None:
+    if processes != -1 and processes < 1:
+        raise InvalidOption(f"--processes: found {processes}; write 1 or more, or -1: one per core")
+
+
+def _check_writable(**files: Path | None) -> None:
+    """Fail before the replay and not after it."""
+    for option, path in files.items():
+        if path is None:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidOption(f"--{option}: {error}; give a file in a folder of yours") from error
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InvalidOption(f"--{option}: {path} cannot be written; give another file")
 
 
 def _fail(error: Exception) -> typer.Exit:
-    Console(stderr=True).print(f"[bold red]error[/]: {error}", highlight=False, soft_wrap=True)
+    message = escape(str(error))
+    Console(stderr=True).print(f"[bold red]error[/]: {message}", highlight=False, soft_wrap=True)
     return typer.Exit(2)
 
 
 def _write(document: ResultsDocument, json: Path | None, html: Path | None) -> None:
     for path, text in ((json, document.to_text), (html, lambda: render_html(document))):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text())
 
 
@@ -105,7 +150,7 @@ def _replay(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("replaying", total=len(names) * len(seeds) + 1)
+        task = progress.add_task("replaying", total=len(names) * len(seeds) + 2)
         result = comparing.compare(
             prepared,
             names,
@@ -132,9 +177,13 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
     """Replay a scenario under several policies, beside the reference plan and the lower bound."""
     console = Console()
     try:
+        _check_processes(processes)
+        _check_writable(json=json, html=html)
         prepared = _prepare(scenario, trace, peak_replicas, from_seconds, to_seconds)
-        names = policy or comparing.applicable(prepared)
-        document = _replay(prepared, names, seed or list(prepared.seeds), processes, console)
+        names = list(dict.fromkeys(policy or comparing.applicable(prepared)))
+        seeds = _seeds(seed, prepared)
+        console.print(f"{prepared.name}: {prepared.scaling}", highlight=False, soft_wrap=True)
+        document = _replay(prepared, names, seeds, processes, console)
     except _BAD_INPUT as error:
         raise _fail(error) from error
     print_comparison(document, console)
@@ -155,7 +204,7 @@ def run(
     console = Console()
     try:
         prepared = _prepare(scenario, trace, peak_replicas, from_seconds, to_seconds)
-        result = comparing.run(prepared, policy, seed)
+        result = comparing.run(prepared, policy, _seeds([seed], prepared)[0])
     except _BAD_INPUT as error:
         raise _fail(error) from error
     for tick, text in result.timeline.reasons:
@@ -199,8 +248,18 @@ def report(
 ) -> None:
     """Print a results file, and rebuild its HTML report."""
     try:
-        document = from_text(results.read_text())
-    except (InvalidResults, OSError) as error:
+        _check_writable(html=html)
+        document = from_text(_text_of(results))
+    except _BAD_INPUT as error:
         raise _fail(error) from error
     print_comparison(document, Console())
     _write(document, None, html)
+
+
+def _text_of(results: Path) -> str:
+    try:
+        return results.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidResults(
+            f"{results}: cannot be read: {error}; give a file written by compare --json"
+        ) from error

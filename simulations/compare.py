@@ -5,8 +5,8 @@ the figures are means and the first seed's timeline is shown.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -15,7 +15,7 @@ from controller.core.planner import PlannerSettings, SteelyardPlanner
 from controller.ports import Planner
 from simulations.clairvoyant import bound_costs, cheaper_of, reference_plan
 from simulations.peers.registry import NotApplicable, PeerFacts, peer, peers
-from simulations.results import Comparison, PolicyResult
+from simulations.results import Comparison, ForecastScore, Percentiles, PolicyResult
 from simulations.setup import Prepared
 from simulations.world.simulation import simulate
 
@@ -135,16 +135,50 @@ def _over_seeds(results: list[PolicyResult]) -> PolicyResult:
     return replace(
         first,
         cost=mean("cost"),
-        attainment=sum(r.good for r in results) / sum(r.requests for r in results),
+        attainment=sum(r.good for r in results) / max(sum(r.requests for r in results), 1),
         degraded_share=mean("degraded_share"),
         requests=round(mean("requests")),
         good=round(mean("good")),
         refused=round(mean("refused")),
         timed_out=round(mean("timed_out")),
         failed=round(mean("failed")),
+        ttft_seconds=_mean_fields([r.ttft_seconds for r in results]),
+        tpot_seconds=_mean_fields([r.tpot_seconds for r in results]),
         churn=round(mean("churn")),
         starting_gpu_hours=mean("starting_gpu_hours"),
+        forecast=_mean_score([r.forecast for r in results if r.forecast is not None]),
+        plan_seconds_mean=mean("plan_seconds_mean"),
+        plan_seconds_p99=mean("plan_seconds_p99"),
+        seen_attainment=(
+            float(np.mean([r.seen_attainment[0] for r in results])),
+            float(np.mean([r.seen_attainment[1] for r in results])),
+        ),
     )
+
+
+FieldsT = TypeVar("FieldsT", Percentiles, ForecastScore)
+
+
+def _mean_fields(values: Sequence[FieldsT]) -> FieldsT:
+    """The mean of every number; one that is not known in a seed is not known."""
+    numbers = [f.name for f in fields(values[0]) if isinstance(getattr(values[0], f.name), float)]
+    means: dict[str, Any] = {
+        name: float(np.mean([getattr(v, name) for v in values])) for name in numbers
+    }
+    return replace(values[0], **means)
+
+
+def _mean_score(scores: Sequence[ForecastScore]) -> ForecastScore | None:
+    """The mean of the forecast's scores; None for a policy that never forecasts."""
+    if not scores:
+        return None
+    levels = set.intersection(*(set(score.coverage) for score in scores))
+    coverage = {
+        level: float(np.mean([score.coverage[level] for score in scores]))
+        for level in scores[0].coverage
+        if level in levels
+    }
+    return replace(_mean_fields(scores), coverage=coverage)
 
 
 def _assembled(

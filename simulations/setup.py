@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.api.conversion import with_windows
 from controller.core.domain.policy import Balancing, Mode, Policy, RoutingLaw
-from controller.core.domain.variant import PerformanceProfile, Role
+from controller.core.domain.variant import Role
 from controller.core.performance.capacity import FleetCapacity, fleet_capacity
 from controller.core.performance.catalog import profile as catalogue_profile
 from controller.core.performance.mix import TokenMix
@@ -16,7 +16,7 @@ from simulations.engine.fleet import Admission, EngineConfig, PoolLaw, PoolSpec,
 from simulations.engine.kernel import MAX_SLOTS
 from simulations.scenario import InvalidScenario, ReplicaSpec, ScenarioSpec
 from simulations.traces.opening import open_trace
-from simulations.traces.scaling import scaled_to_peak
+from simulations.traces.scaling import scaled_to_peak, scaling_report
 from simulations.traces.slicing import past_traffic, slice_trace
 from simulations.traces.trace import Trace
 from simulations.world.ceiling import ceiling
@@ -50,8 +50,9 @@ MIX_SAMPLE = 20_000
 class Prepared:
     """A scenario ready to be replayed with any seed, and what policies and plans need to know.
 
-    ``knees`` are the outstanding requests per replica at capacity, by variant;
-    ``peak_requests_per_second`` the highest 60 s mean arrival rate after scaling.
+    ``capacity`` and ``knees``, the outstanding requests per replica at capacity by variant, are
+    those of the true replicas, as a load test would find them. ``peak_requests_per_second`` is the
+    highest 60 s mean arrival rate after scaling, and ``scaling`` says how it was reached.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Prepared:
     knees: tuple[float, ...]
     peak_requests_per_second: float
     peak_replicas: int
+    scaling: str
     ceiling: float
     seeds: tuple[int, ...]
 
@@ -93,24 +95,23 @@ def prepare(
     start, end = _part(spec, whole, other=trace is not None, asked=(from_seconds, to_seconds))
     span = (TRACE_EPOCH_SECONDS + start, TRACE_EPOCH_SECONDS + end)
     declared = replace(with_windows(spec.policy(), *span), mode=Mode.AUTO)
-    replayed = slice_trace(whole, start, end)
-    prompt, output = replayed.token_sample(MIX_SAMPLE, seed=0)
+    prompt, output = slice_trace(whole, start, end).token_sample(MIX_SAMPLE, seed=0)
     mix = TokenMix.from_samples(prompt, output)
     primary = declared.indices(Role.PRIMARY)[0]
     replicas = _peak_replicas(spec, declared, peak_replicas)
-    unlimited = _capacity(declared, mix)
+    unlimited = _capacity(_true(spec, declared), mix)
     peak = unlimited.capacity(_only(declared, primary, max(1, round(replicas))))
     peak *= replicas / max(1, round(replicas))
     limits = tuple(
         _queue_limit(spec, declared, unlimited, v) for v in range(len(declared.variants))
     )
     policy = _with_queue_limits(declared, limits)
-    whole = scaled_to_peak(
+    scaled = scaled_to_peak(
         whole, peak, from_seconds=start, to_seconds=end, jitter_seconds=spec.trace.jitter_seconds
     )
-    replayed = slice_trace(whole, start, end)
-    past = past_traffic(whole, start, TRACE_EPOCH_SECONDS) if start > 0.0 else None
-    capacity = _capacity(policy, mix)
+    replayed = slice_trace(scaled, start, end)
+    past = past_traffic(scaled, start, TRACE_EPOCH_SECONDS) if start > 0.0 else None
+    capacity = _capacity(_true(spec, policy), mix)
     pools = _pools(spec, policy)
     return Prepared(
         name=spec.name,
@@ -132,6 +133,7 @@ def prepare(
         knees=tuple(unlimited.outstanding_at_capacity(v) for v in range(len(policy.variants))),
         peak_requests_per_second=peak,
         peak_replicas=ceil(replicas),
+        scaling=scaling_report(whole, scaled).text(),
         ceiling=ceiling(pools[primary].profile, policy.slo, prompt, output),
         seeds=spec.seeds,
     )
@@ -232,19 +234,27 @@ def _with_queue_limits(policy: Policy, limits: tuple[int | None, ...]) -> Policy
     return replace(policy, variants=variants)
 
 
+def _true(spec: ScenarioSpec, policy: Policy) -> Policy:
+    """The policy with the replicas as they really are, where its owner declared others."""
+    profiles = [
+        spec.replicas.get(variant.name, ReplicaSpec()).profile for variant in policy.variants
+    ]
+    variants = tuple(
+        replace(variant, profile=catalogue_profile(name)) if name else variant
+        for variant, name in zip(policy.variants, profiles, strict=True)
+    )
+    return replace(policy, variants=variants)
+
+
 def _pools(spec: ScenarioSpec, policy: Policy) -> tuple[PoolSpec, ...]:
-    pools = []
-    for variant in policy.variants:
-        truth = spec.replicas.get(variant.name, ReplicaSpec()).profile
-        profile: PerformanceProfile = catalogue_profile(truth) if truth else variant.profile
-        pools.append(
-            PoolSpec(
-                profile=profile,
-                queue_limit=variant.queue_limit,
-                fallback=variant.role is Role.FALLBACK,
-            )
+    return tuple(
+        PoolSpec(
+            profile=variant.profile,
+            queue_limit=variant.queue_limit,
+            fallback=variant.role is Role.FALLBACK,
         )
-    return tuple(pools)
+        for variant in _true(spec, policy).variants
+    )
 
 
 _LAWS = {
