@@ -47,8 +47,8 @@ AIM_GAIN = 0.25
 AIM_STEP = 1.05
 #: The programme proposes so many paths before every other turn repairs one.
 PROPOSALS = 3
-#: Share of the misses above or below the target that a repair moves at once.
-REPAIR_SHARE = 0.9
+#: A repair spends so much of the misses to spare, and buys off so much of those too many.
+SPENT, BOUGHT = 0.8, 1.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,7 +127,8 @@ class _Search:
         for attempt in sorted(self.attempts, key=self._cost_at_target):
             outcome = attempt.outcome
             seen = Seen(misses=outcome.misses[skipped:], requests=outcome.requests[skipped:])
-            surplus = self._surplus(outcome) * REPAIR_SHARE
+            surplus = self._surplus(outcome)
+            surplus *= SPENT if surplus > 0.0 else BOUGHT
             made = self._try(
                 repair.onto(attempt.path.replicas[skipped:], seen, surplus),
                 attempt.predicted_degraded_share,
