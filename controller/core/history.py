@@ -8,6 +8,7 @@ from controller.core.domain.policy import Policy
 from controller.core.forecasting.forecaster import ForecastState
 from controller.core.optimizer.pacing import Ledger
 from controller.core.performance.learning import CapacityLearning
+from controller.core.performance.lengths import TokenLengths
 from controller.core.performance.work import RecentTokens
 
 #: Measured cold starts kept per variant, newest last.
@@ -28,6 +29,7 @@ class History:
     traffic_at_seconds: float | None
     forecast: ForecastState
     tokens: RecentTokens
+    lengths: TokenLengths
     learning: CapacityLearning
     ledger: Ledger
     cold_starts: tuple[tuple[float, ...], ...]

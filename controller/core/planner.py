@@ -46,6 +46,7 @@ from controller.core.optimizer.demand import nodes
 from controller.core.optimizer.pacing import Ledger, Prices, prices
 from controller.core.performance.capacity import FleetCapacity, fleet_capacity
 from controller.core.performance.learning import CapacityLearning
+from controller.core.performance.lengths import TokenLengths
 from controller.core.performance.mix import TokenMix
 from controller.core.performance.work import RecentTokens, reference_requests
 
@@ -135,6 +136,7 @@ class SteelyardPlanner:
                 regression=self._settings.regression,
             ),
             tokens=RecentTokens(),
+            lengths=TokenLengths(),
             learning=CapacityLearning(),
             ledger=Ledger(),
             cold_starts=tuple(() for _ in policy.variants),
@@ -240,10 +242,10 @@ def _observed(policy: Policy, observation: Observation, history: History, now: f
     """Take in what was seen; what is missing teaches nothing."""
     traffic = observation.traffic
     state, traffic_at = history.forecast, history.traffic_at_seconds
-    tokens = history.tokens
+    tokens, lengths = history.tokens, history.lengths
     if isinstance(traffic, Traffic):
         lead = _lead_seconds(policy, history.cold_starts)
-        tokens = tokens.after(traffic)
+        tokens, lengths = tokens.after(traffic), lengths.after(traffic)
         state = forecaster.observe(
             state, _as_work(policy, traffic, tokens), now, horizons_seconds=(lead,)
         )
@@ -256,6 +258,7 @@ def _observed(policy: Policy, observation: Observation, history: History, now: f
         traffic_at_seconds=traffic_at,
         forecast=state,
         tokens=tokens,
+        lengths=lengths,
         ledger=history.ledger.record(observation.outcomes, policy.slo.window_seconds),
         cold_starts=remember_cold_starts(history.cold_starts, observation.variants),
     )
@@ -308,7 +311,7 @@ def _mix(history: History) -> TokenMix | None:
     prompt, output = forecaster.token_means(history.forecast)
     if not (np.isfinite(prompt) and np.isfinite(output)):
         return None
-    return TokenMix.from_means(prompt, output).rounded(MIX_STEP)
+    return TokenMix.from_means(prompt, output, history.lengths.shape).rounded(MIX_STEP)
 
 
 def _learned(

@@ -13,7 +13,7 @@ policy's own run may replace it (``better_of``).
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,9 +89,12 @@ class Run(Protocol):
         ...
 
 
-def better_of(plan: PathOutcome, runs: Iterable[Run], aim: Aim) -> Run:
+RunT = TypeVar("RunT", bound=Run)
+
+
+def better_of(plan: RunT, runs: Iterable[RunT], aim: Aim) -> RunT:
     """Return the cheapest of the plan and the runs that meet the aim; the plan when none does."""
-    best: Run = plan
+    best = plan
     for run in runs:
         if not aim.met_by(run.attainment, run.degraded_share):
             continue

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.domain.observation import (
+    TOKEN_EDGES,
     GaugeReading,
     Measured,
     Missing,
@@ -30,16 +31,23 @@ from simulations.world.conditions import Conditions, FaultKind
 #: A sample older than this many scrape intervals is stale (Prometheus' own look-back is 300 s).
 STALE_AFTER_INTERVALS = 4.0
 
+_EDGES = np.array(TOKEN_EDGES)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scrape:
-    """Counters and gauges of all pools at ``at_seconds`` of scenario time."""
+    """Counters and gauges of all pools at ``at_seconds`` of scenario time.
+
+    The histograms count the lengths of all requests so far, per bucket of ``TOKEN_EDGES``.
+    """
 
     at_seconds: float
     totals: Totals
     running: NDArray[np.int64]
     waiting: NDArray[np.int64]
     kv_use: NDArray[np.float64]
+    prompt_histogram: NDArray[np.int64]
+    output_histogram: NDArray[np.int64]
 
 
 class SimulatedPrometheus:
@@ -54,6 +62,8 @@ class SimulatedPrometheus:
         kept = ceil(seen_late + STALE_AFTER_INTERVALS) + 2
         self._scrapes: deque[Scrape] = deque(maxlen=kept)
         self._previous: Scrape | None = None
+        self._prompt_histogram = np.zeros(len(TOKEN_EDGES) + 1, np.int64)
+        self._output_histogram = np.zeros(len(TOKEN_EDGES) + 1, np.int64)
         self._ttft_bucket = _edge_at_or_below(
             fleet.config.ttft_edges_seconds, policy.slo.ttft_seconds
         )
@@ -67,8 +77,30 @@ class SimulatedPrometheus:
             return
         gauges = self._fleet.gauges()
         self._scrapes.append(
-            Scrape(at_seconds, self._fleet.totals(), gauges.running, gauges.waiting, gauges.kv_use)
+            Scrape(
+                at_seconds,
+                self._fleet.totals(),
+                gauges.running,
+                gauges.waiting,
+                gauges.kv_use,
+                self._prompt_histogram.copy(),
+                self._output_histogram.copy(),
+            )
         )
+
+    def count_lengths(
+        self, prompt_tokens: NDArray[np.int64], output_tokens: NDArray[np.int64]
+    ) -> None:
+        """Add requests' lengths, both (requests,), to the histograms."""
+        for counts, lengths in (
+            (self._prompt_histogram, prompt_tokens),
+            (self._output_histogram, output_tokens),
+        ):
+            np.add(
+                counts,
+                np.bincount(np.searchsorted(_EDGES, lengths), minlength=len(counts)),
+                out=counts,
+            )
 
     def query(
         self, now_seconds: float
@@ -121,6 +153,8 @@ class SimulatedPrometheus:
             token_requests=float(np.sum(new.finished) - np.sum(old.finished)),
             prompt_tokens=float(np.sum(new.finished_prompt_tokens - old.finished_prompt_tokens)),
             output_tokens=float(np.sum(new.finished_output_tokens - old.finished_output_tokens)),
+            prompt_histogram=_counted(before.prompt_histogram, after.prompt_histogram),
+            output_histogram=_counted(before.output_histogram, after.output_histogram),
         )
 
     def _outcomes(self, before: Scrape, after: Scrape) -> Outcomes:
@@ -152,3 +186,8 @@ def _edge_at_or_below(edges: tuple[float, ...], threshold: float) -> int:
 def _above(histogram: NDArray[np.int64], bucket: int) -> float:
     """Count the observations above ``bucket`` in per-bucket counts of shape (pools, buckets)."""
     return float(np.sum(histogram[:, bucket + 1 :]))
+
+
+def _counted(before: NDArray[np.int64], after: NDArray[np.int64]) -> tuple[float, ...]:
+    """Counts between two scrapes."""
+    return tuple((after - before).astype(np.float64).tolist())

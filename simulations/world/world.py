@@ -137,6 +137,7 @@ class World:
         for part in self._stream.between(self.seconds, stop):
             prompt, output = int(part.prompt_tokens.sum()), int(part.output_tokens.sum())
             arrived = arrived.plus(Arrived(len(part), prompt, output))
+            self.prometheus.count_lengths(part.prompt_tokens, part.output_tokens)
             self.fleet.advance(
                 float(part.seconds[-1]),
                 part.seconds,

@@ -36,12 +36,21 @@ class Measured:
     at_seconds: float
 
 
+#: Upper bucket edges of token-length histograms, the 1-2-5 series that engines export; one more
+#: bucket takes what is longer.
+TOKEN_EDGES = (
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0,
+    1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5,
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
     """What arrived, at the router, between two samples of the counters.
 
     Refused requests are included in ``requests``; both ends are Unix seconds. Token sums are those
-    of requests that reached an engine, ``token_requests`` of them.
+    of requests that reached an engine, ``token_requests`` of them. The histograms count their
+    lengths per bucket of ``TOKEN_EDGES``; empty where the engine exports none.
     """
 
     from_seconds: float
@@ -51,6 +60,8 @@ class Traffic:
     token_requests: float
     prompt_tokens: float
     output_tokens: float
+    prompt_histogram: tuple[float, ...] = ()
+    output_histogram: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,15 @@ from controller.core.domain.variant import Role
 
 #: Cost of the whole planned miss budget, in units of the cost of all requests served.
 BUDGET_WORTH = 0.04
-#: How far the price may be driven from its base, as a factor either way.
-PRICE_RANGE = 12.0
-#: Seconds of planned misses that, overspent, multiply the price by e.
-PACING_SECONDS = 3600.0
+#: Price of a degraded request where its budget is spent evenly, in costs of serving one.
+DEGRADED_WORTH = 0.05
+#: How far a price may be driven from its base, as a factor either way.
+PRICE_RANGE = 4.0
+#: Seconds of planned misses that, overspent, multiply the price by e. Misses come in bursts, and a
+#: price that followed each of them would buy headroom where it saves little.
+MISS_PACING_SECONDS = 6 * 3600.0
+#: The same for degraded requests, which are chosen and not suffered.
+DEGRADED_PACING_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +78,17 @@ def prices(
     ``cost_per_request`` is the cost of serving one request on a fully used Primary replica.
     """
     planned = max(policy.slo.planned_miss_share, 1e-6)
-    per_period = requests_per_second * PACING_SECONDS
+    misses_per_period = planned * requests_per_second * MISS_PACING_SECONDS
     miss = BUDGET_WORTH * cost_per_request / planned
-    miss *= _factor(ledger.missed, planned * ledger.ended, planned * per_period)
+    miss *= _factor(ledger.missed, planned * ledger.ended, misses_per_period)
     budget = policy.quality.max_degraded_share
-    has_fallback = bool(policy.indices(Role.FALLBACK))
-    if not has_fallback or budget <= 0.0:
+    if not policy.indices(Role.FALLBACK) or budget <= 0.0:
         return Prices(miss=miss, degraded=miss, degraded_share_allowed=0.0)
-    degraded = (
-        0.1
-        * cost_per_request
-        * _factor(ledger.degraded, budget * ledger.ended, budget * per_period)
+    per_period = requests_per_second * DEGRADED_PACING_SECONDS
+    spare = budget * ledger.ended - ledger.degraded
+    factor = _factor(ledger.degraded, budget * ledger.ended, budget * per_period)
+    return Prices(
+        miss=miss,
+        degraded=min(DEGRADED_WORTH * cost_per_request * factor, miss),
+        degraded_share_allowed=min(max(budget + spare / max(per_period, 1e-9), 0.0), 1.0),
     )
-    balance = (budget * ledger.ended - ledger.degraded) / max(per_period, 1e-9)
-    allowed = min(max(budget + balance, 0.0), 1.0)
-    return Prices(miss=miss, degraded=min(degraded, miss), degraded_share_allowed=allowed)
