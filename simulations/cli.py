@@ -65,6 +65,9 @@ SeedOption = Annotated[
 ]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the results here.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write the report here.")]
+PlanReplaysOption = Annotated[
+    int, typer.Option(min=1, help="Replays spent on the search for the reference plan.")
+]
 ProcessesOption = Annotated[int, typer.Option(help="Replays run at once; -1 is one per core.")]
 
 
@@ -141,7 +144,12 @@ def _write(document: ResultsDocument, json: Path | None, html: Path | None) -> N
 
 
 def _replay(
-    prepared: Prepared, names: list[str], seeds: list[int], processes: int, console: Console
+    prepared: Prepared,
+    names: list[str],
+    seeds: list[int],
+    plan_replays: int,
+    processes: int,
+    console: Console,
 ) -> ResultsDocument:
     columns = (
         TextColumn("{task.description}"),
@@ -156,6 +164,7 @@ def _replay(
             names,
             seeds,
             processes=processes,
+            plan_replays=plan_replays,
             progress=lambda name: progress.update(task, advance=1, description=name),
         )
     return to_document(result, prepared.setup.policy.slo)
@@ -172,6 +181,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
     seed: SeedOption = None,
     json: JsonOption = None,
     html: HtmlOption = None,
+    plan_replays: PlanReplaysOption = 10,
     processes: ProcessesOption = -1,
 ) -> None:
     """Replay a scenario under several policies, beside the reference plan and the lower bound."""
