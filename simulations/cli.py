@@ -193,7 +193,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
         names = list(dict.fromkeys(policy or comparing.applicable(prepared)))
         seeds = _seeds(seed, prepared)
         console.print(f"{prepared.name}: {prepared.scaling}", highlight=False, soft_wrap=True)
-        document = _replay(prepared, names, seeds, processes, console)
+        document = _replay(prepared, names, seeds, plan_replays, processes, console)
     except _BAD_INPUT as error:
         raise _fail(error) from error
     print_comparison(document, console)
