@@ -16,7 +16,13 @@ class InvalidScenario(ValueError):  # noqa: N818 - named after what it is, as us
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Return one line per wrong field of a document that should be a ``model``."""
-    return [_line(entry, model) for entry in error.errors()]
+    return [_line(entry, model) for entry in error.errors() if not _repeats(entry)]
+
+
+def _repeats(entry: Mapping[str, Any]) -> bool:
+    """Whether a list is only too short since its wrong entries, told already, do not count."""
+    short = entry["type"] == "too_short"
+    return short and len(entry["input"]) >= entry["ctx"]["min_length"]
 
 
 def _line(entry: Mapping[str, Any], model: type[BaseModel]) -> str:
@@ -25,6 +31,10 @@ def _line(entry: Mapping[str, Any], model: type[BaseModel]) -> str:
         return f"{field}: unknown field; {_known(entry['loc'], model)}"
     if entry["type"] == "missing":
         return f"{field}: missing; give it a value"
+    if entry["type"] == "too_short":
+        return (
+            f"{field}: found {_shown(entry['input'])}; give at least {entry['ctx']['min_length']}"
+        )
     message = str(entry["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if entry["type"] == "value_error" and isinstance(entry["input"], Mapping):
         return f"{field}: {message}"
