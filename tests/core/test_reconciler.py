@@ -1,0 +1,252 @@
+"""One cycle: observe, plan, actuate, report; a failure stays where it happened."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import pytest
+
+from controller.core.domain.decision import Decision, DecisionStep, Reason, Stage
+from controller.core.domain.observation import Observation, PastTraffic
+from controller.core.domain.policy import Mode, Policy
+from controller.ports import Conflict, MetricsUnavailable, PortError, TargetNotFound
+from controller.reconciler import Failure, ObjectKey, Reconciler
+
+NOW = 1_743_465_600.0
+MakePolicy: TypeAlias = Callable[..., Policy]
+MakeObservation: TypeAlias = Callable[..., Observation]
+
+
+class CountingPlanner:
+    """Its history is the number of ticks it saw; it asks for one replica more each tick."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def initial(self, policy: Policy, past: PastTraffic | None) -> int:
+        """Nothing was seen yet."""
+        assert past is None
+        self.log.append(f"initial {policy.name}")
+        return 0
+
+    def plan(
+        self, policy: Policy, observation: Observation, history: int, now: float
+    ) -> tuple[Decision, int]:
+        """One more than the ticks before."""
+        del now
+        self.log.append(f"plan {policy.name} {history}")
+        before = tuple(variant.desired for variant in observation.variants)
+        after = (history + 1,)
+        step = DecisionStep(Stage.OPTIMISE, Reason.PEER_LAW, before, after)
+        decision = Decision(allocation=after, weights=None, steps=(step,), binding=Reason.PEER_LAW)
+        return decision, history + 1
+
+
+@dataclass
+class Outside:
+    """All ports in one, each writing down what it was asked and failing where it is told to."""
+
+    log: list[str]
+    observation: Observation
+    failing: dict[str, PortError] = field(default_factory=dict)
+
+    def _called(self, what: str) -> None:
+        self.log.append(what)
+        if what in self.failing:
+            raise self.failing[what]
+
+    async def observe(self, policies: Sequence[Policy], now: float) -> Sequence[Observation]:
+        """The same observation for every object."""
+        del now
+        self._called("observe")
+        return [self.observation for _ in policies]
+
+    async def past(self, policy: Policy, now: float) -> PastTraffic | None:
+        """Nothing is kept."""
+        del now
+        self._called(f"past {policy.name}")
+
+    async def actuate(self, policy: Policy, decision: Decision, now: float) -> None:
+        """Written down with what was decided."""
+        del now
+        self._called(f"actuate {policy.name} {decision.allocation[0]}")
+
+    async def report(
+        self, policy: Policy, observation: Observation, decision: Decision, now: float
+    ) -> None:
+        """Written down with what was decided."""
+        del observation, now
+        self._called(f"report {policy.name} {decision.allocation[0]}")
+
+
+@dataclass
+class Cycles:
+    """A reconciler between a planner and an outside that share one log."""
+
+    outside: Outside
+    reconciler: Reconciler[int]
+
+    def run(self, *policies: Policy, now: float = NOW) -> Sequence[Failure]:
+        """One cycle over these objects; the log holds that cycle only."""
+        self.outside.log.clear()
+        return asyncio.run(self.reconciler.cycle(policies, now))
+
+    @property
+    def log(self) -> list[str]:
+        """What was called in the last cycle, in order."""
+        return list(self.outside.log)
+
+
+@pytest.fixture
+def cycles(make_observation: MakeObservation) -> Cycles:
+    """A reconciler with nothing failing."""
+    log: list[str] = []
+    outside = Outside(log, make_observation(NOW, (1,), 10.0))
+    reconciler = Reconciler(
+        planner=CountingPlanner(log),
+        observer=outside,
+        archive=outside,
+        actuator=outside,
+        reporter=outside,
+    )
+    return Cycles(outside, reconciler)
+
+
+@pytest.fixture
+def two(make_policy: MakePolicy) -> tuple[Policy, Policy]:
+    """Two objects."""
+    return make_policy(name="a"), make_policy(name="b")
+
+
+def test_a_cycle_observes_plans_actuates_and_reports_in_this_order(
+    cycles: Cycles, two: tuple[Policy, Policy]
+) -> None:
+    """All objects are observed at once; then each is planned, actuated and reported."""
+    assert cycles.run(*two) == []
+    assert cycles.log == [
+        "observe",
+        *("past a", "initial a", "plan a 0", "actuate a 1", "report a 1"),
+        *("past b", "initial b", "plan b 0", "actuate b 1", "report b 1"),
+    ]
+
+
+def test_history_goes_from_cycle_to_cycle(cycles: Cycles, two: tuple[Policy, Policy]) -> None:
+    """The archive is asked once for an object; after that its history is handed on."""
+    cycles.run(two[0])
+    cycles.run(two[0])
+    assert cycles.log == ["observe", "plan a 1", "actuate a 2", "report a 2"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "kept"),
+    [
+        ("past a", MetricsUnavailable("no archive"), ["past a"]),
+        (
+            "actuate a 1",
+            Conflict("changed since it was read"),
+            ["past a", "initial a", "plan a 0", "actuate a 1"],
+        ),
+        (
+            "report a 1",
+            TargetNotFound("gone"),
+            ["past a", "initial a", "plan a 0", "actuate a 1", "report a 1"],
+        ),
+    ],
+)
+def test_a_failure_of_one_object_does_not_touch_another(
+    cycles: Cycles, two: tuple[Policy, Policy], call: str, error: PortError, kept: list[str]
+) -> None:
+    """Whichever port fails for one object, the other is reconciled and the failure is told."""
+    cycles.outside.failing = {call: error}
+    assert cycles.run(*two) == [Failure(ObjectKey("serving", "a"), error)]
+    assert cycles.log == [
+        "observe",
+        *kept,
+        *("past b", "initial b", "plan b 0", "actuate b 1", "report b 1"),
+    ]
+
+
+@pytest.mark.xfail(raises=ValueError, reason="what a planner raises ends the cycle for all")
+def test_an_object_that_cannot_be_planned_does_not_touch_another(
+    cycles: Cycles, two: tuple[Policy, Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planner that fails on one object's figures still plans the others."""
+    planner = cycles.reconciler.planner
+    plan = planner.plan
+
+    def picky(
+        policy: Policy, observation: Observation, history: int, now: float
+    ) -> tuple[Decision, int]:
+        if policy.name == "a":
+            raise ValueError("figures no model can have")
+        return plan(policy, observation, history, now)
+
+    monkeypatch.setattr(planner, "plan", picky)
+    cycles.run(*two)
+    assert cycles.log[-3:] == ["plan b 0", "actuate b 1", "report b 1"]
+
+
+def test_the_next_cycle_is_the_retry(cycles: Cycles, two: tuple[Policy, Policy]) -> None:
+    """What was planned before the failure is remembered; what was not is done then."""
+    cycles.outside.failing = {"actuate a 1": Conflict("changed"), "past b": PortError("down")}
+    cycles.run(*two)
+    cycles.outside.failing = {}
+    assert cycles.run(*two) == []
+    assert cycles.log == [
+        "observe",
+        *("plan a 1", "actuate a 2", "report a 2"),
+        *("past b", "initial b", "plan b 0", "actuate b 1", "report b 1"),
+    ]
+
+
+def test_a_blind_cycle_actuates_nothing(cycles: Cycles, two: tuple[Policy, Policy]) -> None:
+    """When nothing can be observed, nothing is planned, written or reported; histories stay."""
+    cycles.run(*two)
+    error = MetricsUnavailable("Prometheus does not answer")
+    cycles.outside.failing = {"observe": error}
+    assert cycles.run(*two) == [Failure(None, error)]
+    assert cycles.log == ["observe"]
+    cycles.outside.failing = {}
+    cycles.run(*two)
+    assert "plan a 1" in cycles.log
+
+
+@pytest.mark.parametrize("mode", [Mode.RECOMMEND, Mode.OFF])
+def test_only_auto_actuates(cycles: Cycles, two: tuple[Policy, Policy], mode: Mode) -> None:
+    """Recommend and Off are planned and reported, never carried out."""
+    cycles.run(replace(two[0], mode=mode), two[1])
+    assert cycles.log == [
+        "observe",
+        *("past a", "initial a", "plan a 0", "report a 1"),
+        *("past b", "initial b", "plan b 0", "actuate b 1", "report b 1"),
+    ]
+
+
+def test_histories_of_objects_that_are_gone_are_forgotten(
+    cycles: Cycles, two: tuple[Policy, Policy]
+) -> None:
+    """An object that comes back is a new one, as is one of the same name elsewhere."""
+    cycles.run(*two)
+    cycles.run(two[0])
+    cycles.run(two[0], two[1])
+    assert "initial b" in cycles.log
+    assert "initial a" not in cycles.log
+    cycles.run(two[0], replace(two[1], namespace="elsewhere"))
+    assert "initial b" in cycles.log
+
+
+@pytest.mark.xfail(reason="histories are dropped only when there are more of them than objects")
+def test_an_object_replaced_by_another_is_forgotten(
+    cycles: Cycles, two: tuple[Policy, Policy]
+) -> None:
+    """As many objects as before does not mean the same ones."""
+    cycles.run(two[0])
+    cycles.run(two[1])
+    cycles.run(two[0])
+    assert "initial a" in cycles.log
+
+
+def test_no_objects_is_a_cycle_too(cycles: Cycles) -> None:
+    """With nothing to reconcile nothing fails."""
+    assert cycles.run() == []
