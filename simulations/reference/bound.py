@@ -125,9 +125,15 @@ class _Primary:
         self._curves = curves
         self._window = window
         self._grid = _grid(curves, window, main.min_replicas, assumed.max_replicas)
-        self._known: dict[tuple[float, int, int], float] = {}
+        self._mean_work = curves.total / max(curves.requests, 1)
+        self._alike = np.full(
+            (len(curves.dearest), 2), np.nextafter(np.float32(self._mean_work), np.float32(np.inf))
+        )
+        self._known: dict[tuple[bool, float, int, int], float] = {}
 
-    def at(self, attainment: float, degraded_share: float, requests: float | None) -> Bound:
+    def at(
+        self, attainment: float, degraded_share: float, requests: float | None, *, size_blind: bool
+    ) -> Bound:
         """Return the best bound over all prices tried."""
         counted = float(self._curves.requests if requests is None else requests)
         missed = (1.0 - attainment) * counted
@@ -136,10 +142,10 @@ class _Primary:
         best, at = 0.0, (0, 0)
         if self._window.steps > 0 and self._start_price() > 0.0:
             for share in shares:
-                value, where = self._search(missed, fallen, share)
+                value, where = self._search(missed, fallen, share, size_blind=size_blind)
                 if value > best:
                     best, at = value, where
-        work = self._work_cost(missed, fallen)
+        work = self._work_cost(missed, fallen, size_blind=size_blind)
         return Bound(
             cost=max(best, work),
             path_cost=best,
@@ -158,7 +164,9 @@ class _Primary:
         """Seconds of a start left after rounding an interval to whole steps at both ends."""
         return self._main.shortest_cold_start_seconds - 2.0 * self._window.step_seconds
 
-    def _search(self, missed: float, fallen: float, share: float) -> tuple[float, tuple[int, int]]:
+    def _search(
+        self, missed: float, fallen: float, share: float, *, size_blind: bool
+    ) -> tuple[float, tuple[int, int]]:
         """Maximise over both prices: concave in each, so a grid has one top."""
         unit = self._main.cost_per_second
         degraded = any(s.fallback for s in self._others)
@@ -166,7 +174,7 @@ class _Primary:
 
         def with_prices(m: int, d: int) -> float:
             allowance = MISS_PRICES[m] * missed + DEGRADED_PRICES[d] * fallen
-            return self._priced(share, m, d) - unit * float(allowance)
+            return self._priced(share, m, d, size_blind=size_blind) - unit * float(allowance)
 
         def with_miss_price(m: int) -> float:
             if not degraded:
@@ -178,13 +186,13 @@ class _Primary:
         top = _top(with_miss_price, len(MISS_PRICES))
         return with_miss_price(top), (top, best_degraded.get(top, 0))
 
-    def _priced(self, share: float, miss: int, degraded: int) -> float:
+    def _priced(self, share: float, miss: int, degraded: int, *, size_blind: bool) -> float:
         """Least cost with misses and degraded requests priced; kept, for other budgets ask again.
 
         Of an other variant's bill, ``share`` counts as rent for its work and the rest as the rent
         of its least fleet.
         """
-        key = (share, miss, degraded)
+        key = (size_blind, share, miss, degraded)
         if key in self._known:
             return self._known[key]
         unit = self._main.cost_per_second
@@ -199,7 +207,7 @@ class _Primary:
         value = least_cost(
             self._grid.upper,
             self._grid.lower,
-            self._curves.dearest,
+            self._alike if size_blind else self._curves.dearest,
             self._window.grain_seconds,
             self._window.grains_per_step,
             (self._main.min_replicas, self._grid.most),
@@ -217,7 +225,7 @@ class _Primary:
         self._known[key] = float(value)
         return float(value)
 
-    def _work_cost(self, missed: float, fallen: float) -> float:
+    def _work_cost(self, missed: float, fallen: float, *, size_blind: bool) -> float:
         """Bound without time: all work but the dearest misses, at the cheapest rates there are."""
         unit = self._main.cost_per_second
         rates = [
@@ -230,8 +238,11 @@ class _Primary:
         fallback = min(
             [primary] + [r for r, s in zip(rates, self._others, strict=True) if s.fallback]
         )
-        free = _dearest(self._curves, missed)
-        cheaper = _dearest(self._curves, missed + fallen) - free
+        if size_blind:
+            free, cheaper = (n * self._mean_work for n in (missed, fallen))
+        else:
+            free = _dearest(self._curves, missed)
+            cheaper = _dearest(self._curves, missed + fallen) - free
         # Work that came too late to be due in the window may be left undone.
         due = float(self._curves.due[-1]) if len(self._curves.due) else 0.0
         work = primary * (due - free) - (primary - fallback) * cheaper
@@ -262,14 +273,18 @@ def _dearest(curves: WorkCurves, requests: float) -> float:
 
 
 def _top(value: Callable[[int], float], size: int) -> int:
-    """Index of the largest of ``size`` values that rise and then fall."""
-    low, high = 0, size - 1
-    while low < high:
-        middle = (low + high) // 2
-        if value(middle) < value(middle + 1):
-            low = middle + 1
-        else:
-            high = middle
+    """Index of the largest of ``size`` values that rise and then fall: Fibonacci search."""
+    lengths = [1, 1]
+    while lengths[-1] - 1 < size:
+        lengths.append(lengths[-1] + lengths[-2])
+
+    def at(index: int) -> float:
+        return value(index) if index < size else -np.inf
+
+    low = 0
+    for k in range(len(lengths) - 1, 2, -1):
+        if at(low + lengths[k - 2] - 1) < at(low + lengths[k - 1] - 1):
+            low += lengths[k - 2]
     return low
 
 
@@ -280,12 +295,21 @@ class LowerBound:
         self._primaries = primaries
 
     def at(
-        self, attainment: float, degraded_share: float = 0.0, *, requests: float | None = None
+        self,
+        attainment: float,
+        degraded_share: float = 0.0,
+        *,
+        requests: float | None = None,
+        size_blind: bool = False,
     ) -> Bound:
         """Bound the cost of every run with at least this attainment and at most this share.
 
         ``requests`` is the number of requests the run was scored on, where it differs from the
         arrivals of the window (a run may also be scored on requests from before it).
+
+        The bound lets a run miss and degrade the dearest requests. ``size_blind`` bounds only runs
+        whose missed requests, and whose degraded ones, have no more work each than requests have
+        on average, as where who is refused does not depend on tokens: higher, and conditional.
 
         Raises:
             ValueError: a share outside [0, 1].
@@ -293,7 +317,10 @@ class LowerBound:
         for name, share in (("attainment", attainment), ("degraded_share", degraded_share)):
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"{name} is {share}: give a share in [0, 1]")
-        found = [primary.at(attainment, degraded_share, requests) for primary in self._primaries]
+        found = [
+            primary.at(attainment, degraded_share, requests, size_blind=size_blind)
+            for primary in self._primaries
+        ]
         return max(found, key=lambda bound: bound.cost)
 
 

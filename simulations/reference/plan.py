@@ -41,8 +41,9 @@ HARDNESS_SCALE = 0.04
 HARDNESS_BOUNDS = (0.93, 1.10)
 #: Misses, as a share of a bucket's requests, below which differences from the law are chance.
 HARDNESS_PRIOR = 0.01
-#: The power of (allowed / missed) by which the aim follows a replay.
-AIM_GAIN = 0.25
+#: The power of (allowed / missed) by which the aim follows a replay: of one that attained, and of
+#: one that did not.
+AIM_GAIN, AIM_GAIN_SHORT = 0.25, 0.6
 #: The aim moves by this when the programme returns a path that was tried before.
 AIM_STEP = 1.05
 #: The programme proposes so many paths before every other turn repairs one.
@@ -215,7 +216,8 @@ def reference_plan(problem: Problem, replay: Replay, *, replays: int = 10) -> Re
             share *= AIM_STEP if _attains(problem.aim, last) else 1.0 / AIM_STEP
         else:
             missed = max(1.0 - made.outcome.attainment, 1e-6)
-            share *= (allowed / missed) ** AIM_GAIN
+            gain = AIM_GAIN if missed <= allowed else AIM_GAIN_SHORT
+            share *= (allowed / missed) ** gain
         share = float(np.clip(share, 0.05 * allowed, min(5.0 * allowed, 1.0)))
     return _choose(problem.aim, search.attempts)
 

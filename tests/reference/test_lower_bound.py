@@ -15,6 +15,7 @@ from simulations.reference.bound import (
     Assumptions,
     Bound,
     Server,
+    _top,
     below_bound,
     lower_bound,
     prepare_bound,
@@ -328,6 +329,19 @@ def test_the_bound_rises_with_attainment_and_falls_with_the_degraded_share() -> 
     assert by_share[-1] < 0.95 * by_share[0]
 
 
+def test_runs_that_miss_blindly_have_a_higher_bound() -> None:
+    """Where misses are as heavy as requests are on average less work is free, at any attainment."""
+    requests = sample(9)
+    bound = prepare_bound(lambda: iter([requests]), servers(), slo(), SPAN)
+    for attainment, share in ((0.9, 0.0), (0.99, 0.05)):
+        chosen = bound.at(attainment, share)
+        blind = bound.at(attainment, share, size_blind=True)
+        assert blind.path_cost > 1.005 * chosen.path_cost
+        assert blind.work_cost > chosen.work_cost
+    whole = bound.at(1.0).cost
+    assert bound.at(1.0, size_blind=True).cost == pytest.approx(whole, rel=1e-3)
+
+
 def test_whole_replicas_and_starts_raise_the_bound_above_work_alone() -> None:
     """On a hump that starts and stops replicas the path bound exceeds the work bound."""
     requests = sample(2)
@@ -587,6 +601,16 @@ def test_least_cost_equals_brute_force(
     )
     expected = brute_force_least_cost(upper, lower, dearest, prices, start, 0.4)
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@given(
+    slopes=st.lists(st.integers(-3, 3), min_size=0, max_size=60),
+)
+@settings(deadline=None, max_examples=60)
+def test_the_search_for_prices_finds_the_top(slopes: list[int]) -> None:
+    """On every concave sequence, flat tops included, the search ends at a largest value."""
+    values = np.concatenate(([0.0], np.cumsum(sorted(slopes, reverse=True))))
+    assert values[_top(lambda i: float(values[i]), len(values))] == values.max()
 
 
 def test_bounds_carry_a_certificate() -> None:
