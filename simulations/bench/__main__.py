@@ -2,7 +2,8 @@
 
 ``python -m simulations.bench [NAME ...]``. Each benchmark runs in a process of its own, one after
 the other, so that none finds another's tables computed or its memory in use. Progress goes to
-standard error.
+standard error. How good the models are, not how fast, is measured by ``capacity_model``,
+``forecast`` and ``overload`` of this package, each run by itself.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic.alias_generators import to_camel
 
+from simulations.bench.engine import engine, start_up
 from simulations.bench.isolation import isolated
 from simulations.bench.memory import memory
 from simulations.bench.planning import planning
@@ -49,6 +51,11 @@ class Benchmark:
 
 
 BENCHMARKS: Final[Mapping[str, Benchmark]] = {
+    "engine-20": Benchmark(partial(engine, 20), (Target("requestsPerSecond", 3e6, at_least=True),)),
+    "engine-100": Benchmark(
+        partial(engine, 100), (Target("requestsPerSecond", 2e6, at_least=True),)
+    ),
+    "engine-start": Benchmark(start_up, ()),
     "plan-2x32": Benchmark(partial(planning, 2, 32), (Target("meanMilliseconds", 0.4),)),
     "plan-3x64": Benchmark(partial(planning, 3, 64), (Target("p99Milliseconds", 5.0),)),
     "replay-l40s": Benchmark(
