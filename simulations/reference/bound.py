@@ -32,6 +32,8 @@ LONG_STEPS = 12_000
 #: Prices tried, in seconds of a replica; the best is searched among them.
 MISS_PRICES = 0.02 * 1.2 ** np.arange(64)
 DEGRADED_PRICES = np.concatenate(([0.0], 0.002 * 1.35 ** np.arange(40)))
+#: Grains by which sums of work may be off in double precision, taken the safe way.
+ROUNDING = 1e-6
 #: Shares of the least fleets' rent that are counted, where other variants have one.
 RENT_SHARES = (0.0, 0.5, 1.0)
 
@@ -255,8 +257,8 @@ class _Primary:
 def _grid(curves: WorkCurves, window: Window, min_replicas: int, max_replicas: int | None) -> _Grid:
     """Round the curves to grains, outwards; replicas beyond ``most`` would find nothing to do."""
     grain = window.grain_seconds
-    upper = np.floor(curves.released / grain + 1e-9).astype(np.int64) + 1
-    lower = np.floor(np.maximum(curves.due / grain - 1e-9, 0.0)).astype(np.int64)
+    upper = np.floor(curves.released / grain + ROUNDING).astype(np.int64) + 1
+    lower = np.floor(np.maximum(curves.due / grain - ROUNDING, 0.0)).astype(np.int64)
     useful = int(np.max(upper[1:] - lower[:-1], initial=0))
     most = -(-useful // window.grains_per_step)
     if max_replicas is not None:
@@ -337,7 +339,7 @@ def prepare_bound(
     ``moments`` choose the prices (any give a valid bound); None reads the arrivals once more.
 
     Raises:
-        ValueError: no primary, or a window without length.
+        ValueError: no primary, a window without length, or moments that are not of these arrivals.
     """
     if not any(not server.fallback for server in servers):
         raise ValueError("no primary among the servers: everything would be degraded")
@@ -357,6 +359,8 @@ def prepare_bound(
         others = tuple(p for j, p in enumerate(prices) if j != i)
         builders.append((i, window, WorkBuilder(window, slo, prices[i], others, columns=COLUMNS)))
     for chunk in chunks():
+        if Moments.of(chunk).longest_context > moments.longest_context:
+            raise ValueError("moments.longest_context is below a request's: prices do not hold")
         for _, _, builder in builders:
             builder.add(chunk)
     return LowerBound(

@@ -1,7 +1,7 @@
 """The lower bound, against exhaustive search over tiny worlds and against its own laws."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -426,6 +426,9 @@ def test_bad_questions_are_named() -> None:
             slo(),
             Assumptions(from_seconds=5.0, to_seconds=5.0),
         )
+    short = replace(Moments.of(requests), longest_context=10.0)
+    with pytest.raises(ValueError, match="longest_context"):
+        prepare_bound(lambda: iter([requests]), servers(), slo(), SPAN, moments=short)
     with pytest.raises(ValueError, match="no requests"):
         prepare_bound(lambda: iter([]), servers(), slo(), SPAN)
 
