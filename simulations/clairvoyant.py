@@ -5,7 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from controller.core.domain.variant import Role, Variant
-from simulations.reference.bound import Assumptions, Server, bounds_of, prepare_bound
+from simulations.reference.bound import (
+    Assumptions,
+    LowerBound,
+    Server,
+    bounds_of,
+    prepare_bound,
+)
 from simulations.reference.path import Billing, Path, PathOutcome
 from simulations.reference.plan import Aim, CapacityTable, better_of, pose
 from simulations.reference.plan import reference_plan as search
@@ -60,10 +66,8 @@ def cheaper_of(
     return better_of(plan, results, aim_of(prepared))
 
 
-def bound_costs(
-    prepared: Prepared, results: tuple[PolicyResult, ...]
-) -> tuple[float, dict[str, float]]:
-    """Return the proved bound at the aim, and at every result's own attainment, by name."""
+def provable_bound(prepared: Prepared) -> LowerBound:
+    """Read the arrivals once, so that a bound can be asked for at any attainment."""
     setup = prepared.setup
     policy = setup.policy
     servers = tuple(
@@ -90,11 +94,18 @@ def bound_costs(
         count = int(np.ceil(setup.trace.duration_seconds / setup.trace.chunk_seconds))
         return (setup.trace.chunk(i) for i in range(count))
 
-    bound = prepare_bound(chunks, servers, policy.slo, assumed)
+    return prepare_bound(chunks, servers, policy.slo, assumed)
+
+
+def bound_at_aim(bound: LowerBound, prepared: Prepared) -> float:
+    """Return what nothing that meets the target and the quality budget costs less than."""
     aim = aim_of(prepared)
-    own = bounds_of(bound, results)
-    at_target = bound.at(aim.attainment, aim.degraded_share)
-    return at_target.cost, {name: proved.cost for name, proved in own.items()}
+    return bound.at(aim.attainment, aim.degraded_share).cost
+
+
+def bound_at_own(bound: LowerBound, result: PolicyResult) -> float:
+    """Return what nothing that attains what ``result`` did costs less than."""
+    return bounds_of(bound, (result,))[result.name].cost
 
 
 def _most(setup: Setup, variant: Variant) -> int:

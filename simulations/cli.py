@@ -158,7 +158,7 @@ def _replay(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("replaying", total=len(names) * len(seeds) + 2)
+        task = progress.add_task("replaying", total=comparing.steps(names, seeds))
         result = comparing.compare(
             prepared,
             names,
@@ -190,7 +190,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
         _check_processes(processes)
         _check_writable(json=json, html=html)
         prepared = _prepare(scenario, trace, peak_replicas, from_seconds, to_seconds)
-        names = list(dict.fromkeys(policy or comparing.applicable(prepared)))
+        names = list(dict.fromkeys(policy or prepared.policies or comparing.applicable(prepared)))
         seeds = _seeds(seed, prepared)
         console.print(f"{prepared.name}: {prepared.scaling}", highlight=False, soft_wrap=True)
         document = _replay(prepared, names, seeds, plan_replays, processes, console)

@@ -13,7 +13,13 @@ from joblib import Parallel, delayed
 
 from controller.core.planner import PlannerSettings, SteelyardPlanner
 from controller.ports import Planner
-from simulations.clairvoyant import bound_costs, cheaper_of, reference_plan
+from simulations.clairvoyant import (
+    bound_at_aim,
+    bound_at_own,
+    cheaper_of,
+    provable_bound,
+    reference_plan,
+)
 from simulations.peers.registry import NotApplicable, PeerFacts, peer, peers
 from simulations.results import Comparison, ForecastScore, Percentiles, PolicyResult
 from simulations.setup import Prepared
@@ -82,6 +88,11 @@ def run(prepared: Prepared, name: str, seed: int) -> PolicyResult:
     return simulate(prepared.with_seed(seed), planner_of(name, prepared), name)
 
 
+def steps(names: Sequence[str], seeds: Sequence[int]) -> int:
+    """How often ``compare`` tells its progress."""
+    return len(names) * (len(seeds) + 1) + 3
+
+
 def compare(
     prepared: Prepared,
     names: Sequence[str],
@@ -99,28 +110,55 @@ def compare(
     """
     for name in names:
         planner_of(name, prepared)
-    tasks = [delayed(_plan)(prepared, seeds[0], plan_replays)]
-    tasks += [delayed(_run)(prepared, name, seed) for seed in seeds for name in names]
-    runs: dict[tuple[str, int], PolicyResult] = {}
-    parallel = Parallel(n_jobs=processes, return_as="generator_unordered")
-    for name, seed, result in parallel(tasks):
-        runs[name, seed] = result
-        progress(name)
-    plan = runs[_PLAN, seeds[0]]
+
+    def carried_out(tasks: list[Any]) -> dict[tuple[str, int], Any]:
+        done = {}
+        for key, outcome in Parallel(n_jobs=processes, return_as="generator_unordered")(tasks):
+            done[key] = outcome
+            progress(key[0])
+        return done
+
+    runs = carried_out(
+        [_task(run, (name, seed), prepared, name, seed) for seed in seeds for name in names]
+        + [_task(provable_bound, _BOUND, prepared)]
+    )
+    bound = runs[_BOUND]
     results = tuple(_over_seeds([runs[name, seed] for seed in seeds]) for name in names)
-    progress("lower bound")
-    return _assembled(prepared, tuple(seeds), plan, results)
+    # The plan replays one path after the other: it runs beside the bounds, which share cores.
+    found = carried_out(
+        [
+            _task(reference_plan, _PLAN, prepared, seeds[0], plan_replays, _PLAN[0]),
+            _task(bound_at_aim, _BOUND, bound, prepared),
+            *(_task(bound_at_own, (result.name, 0), bound, result) for result in results),
+        ]
+    )
+    plan = cheaper_of(prepared, found[_PLAN], results)
+    return Comparison(
+        scenario=prepared.name,
+        seeds=tuple(seeds),
+        ceiling=prepared.ceiling,
+        slo_target=prepared.setup.policy.slo.target,
+        reference_plan_cost=plan.cost,
+        lower_bound_cost=found[_BOUND],
+        reference_plan=plan,
+        policies=results,
+        lower_bounds={result.name: found[result.name, 0] for result in results},
+    )
 
 
-_PLAN = "reference-plan"
+_PLAN = ("reference-plan", -1)
+_BOUND = ("lower bound", -1)
 
 
-def _run(prepared: Prepared, name: str, seed: int) -> tuple[str, int, PolicyResult]:
-    return name, seed, run(prepared, name, seed)
+def _task(work: Callable[..., Any], key: tuple[str, int], *arguments: Any) -> Any:
+    """One task for a process of its own, which answers with its key and its outcome."""
+    return delayed(_keyed)(work, key, *arguments)
 
 
-def _plan(prepared: Prepared, seed: int, replays: int) -> tuple[str, int, PolicyResult]:
-    return _PLAN, seed, reference_plan(prepared, seed, replays, _PLAN)
+def _keyed(
+    work: Callable[..., Any], key: tuple[str, int], *arguments: Any
+) -> tuple[tuple[str, int], Any]:
+    return key, work(*arguments)
 
 
 def _over_seeds(results: list[PolicyResult]) -> PolicyResult:
@@ -179,25 +217,3 @@ def _mean_score(scores: Sequence[ForecastScore]) -> ForecastScore | None:
         if level in levels
     }
     return replace(_mean_fields(scores), coverage=coverage)
-
-
-def _assembled(
-    prepared: Prepared,
-    seeds: tuple[int, ...],
-    plan: PolicyResult,
-    results: tuple[PolicyResult, ...],
-) -> Comparison:
-    """Put the plan (or a run that beats it) and the bounds beside the results."""
-    plan = cheaper_of(prepared, plan, results)
-    at_target, at_own = bound_costs(prepared, results)
-    return Comparison(
-        scenario=prepared.name,
-        seeds=seeds,
-        ceiling=prepared.ceiling,
-        slo_target=prepared.setup.policy.slo.target,
-        reference_plan_cost=plan.cost,
-        lower_bound_cost=at_target,
-        reference_plan=plan,
-        policies=results,
-        lower_bounds=at_own,
-    )

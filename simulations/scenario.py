@@ -152,6 +152,9 @@ class ScenarioSpec(_Part):
     faults: tuple[FaultSpec, ...] = ()
     warmup_seconds: float = Field(default=300.0, ge=0.0)
     tick_seconds: float = Field(default=15.0, gt=0.0)
+    policies: tuple[str, ...] = Field(
+        default=(), description="compared unless others are named; none: all that can run in it"
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
 
     def policy(self) -> Policy:

@@ -21,8 +21,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 def _repeats(entry: Mapping[str, Any]) -> bool:
     """Whether a list is only too short since its wrong entries, told already, do not count."""
-    short = entry["type"] == "too_short"
-    return short and len(entry["input"]) >= entry["ctx"]["min_length"]
+    if entry["type"] != "too_short":
+        return False
+    return len(entry["input"]) >= int(entry["ctx"]["min_length"])
 
 
 def _line(entry: Mapping[str, Any], model: type[BaseModel]) -> str:

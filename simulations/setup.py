@@ -64,6 +64,7 @@ class Prepared:
     peak_replicas: int
     scaling: str
     ceiling: float
+    policies: tuple[str, ...]
     seeds: tuple[int, ...]
 
     def with_seed(self, seed: int) -> Setup:
@@ -135,6 +136,7 @@ def prepare(
         peak_replicas=ceil(replicas),
         scaling=scaling_report(whole, scaled).text(),
         ceiling=ceiling(pools[primary].profile, policy.slo, prompt, output),
+        policies=spec.policies,
         seeds=spec.seeds,
     )
 

@@ -50,6 +50,15 @@ class Scrape:
     output_histogram: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lengths:
+    """Lengths of requests that arrived together, after which ``arrived`` had arrived in all."""
+
+    arrived: int
+    prompt: NDArray[np.int64]
+    output: NDArray[np.int64]
+
+
 class SimulatedPrometheus:
     """Scrapes the engine and answers for one ModelDeployment."""
 
@@ -62,6 +71,8 @@ class SimulatedPrometheus:
         kept = ceil(seen_late + STALE_AFTER_INTERVALS) + 2
         self._scrapes: deque[Scrape] = deque(maxlen=kept)
         self._previous: Scrape | None = None
+        self._arrived = 0
+        self._unended: deque[_Lengths] = deque()
         self._prompt_histogram = np.zeros(len(TOKEN_EDGES) + 1, np.int64)
         self._output_histogram = np.zeros(len(TOKEN_EDGES) + 1, np.int64)
         self._ttft_bucket = _edge_at_or_below(
@@ -75,11 +86,12 @@ class SimulatedPrometheus:
         """Take the counters now, unless a gap swallows the scrape."""
         if self._conditions.blind(FaultKind.SCRAPE_GAP, at_seconds):
             return
-        gauges = self._fleet.gauges()
+        gauges, totals = self._fleet.gauges(), self._fleet.totals()
+        self._show_lengths(totals.ended)
         self._scrapes.append(
             Scrape(
                 at_seconds,
-                self._fleet.totals(),
+                totals,
                 gauges.running,
                 gauges.waiting,
                 gauges.kv_use,
@@ -91,16 +103,32 @@ class SimulatedPrometheus:
     def count_lengths(
         self, prompt_tokens: NDArray[np.int64], output_tokens: NDArray[np.int64]
     ) -> None:
-        """Add requests' lengths, both (requests,), to the histograms."""
-        for counts, lengths in (
-            (self._prompt_histogram, prompt_tokens),
-            (self._output_histogram, output_tokens),
-        ):
-            np.add(
-                counts,
-                np.bincount(np.searchsorted(_EDGES, lengths), minlength=len(counts)),
-                out=counts,
+        """Take the lengths of requests that arrive, both (requests,), to be shown as they end."""
+        size = len(TOKEN_EDGES) + 1
+        self._arrived += len(prompt_tokens)
+        self._unended.append(
+            _Lengths(
+                self._arrived,
+                np.bincount(np.searchsorted(_EDGES, prompt_tokens), minlength=size),
+                np.bincount(np.searchsorted(_EDGES, output_tokens), minlength=size),
             )
+        )
+
+    def _show_lengths(self, ended: int) -> None:
+        """Move lengths into the histograms once as many requests have ended as had arrived by then.
+
+        An engine knows a request's output when it ends. Which ones have ended is not asked: those
+        that arrived together are shown together, and never before so many are through.
+        """
+        while self._unended and self._unended[0].arrived <= ended:
+            lengths = self._unended.popleft()
+            self._prompt_histogram += lengths.prompt
+            self._output_histogram += lengths.output
+
+    @property
+    def latest(self) -> Scrape | None:
+        """The last scrape that was taken."""
+        return self._scrapes[-1] if self._scrapes else None
 
     def query(
         self, now_seconds: float

@@ -27,7 +27,7 @@ def replay_path(
     there. Requests are counted by the bucket in which they end. ``weights`` routes the traffic of
     an allocation where the routing law asks for it.
     """
-    world = World(setup, warm=path.at(0.0))
+    world = World(setup, warm=path.at(0.0), scraped=False)
     scorer = Scorer(world, name)
     ticks_per_bucket = max(round(path.bucket_seconds / setup.policy.tick_seconds), 1)
     buckets = len(path.replicas)

@@ -32,7 +32,7 @@ class _Mark:
 def _mark(world: World) -> _Mark:
     cluster = world.cluster
     return _Mark(
-        world.fleet.totals(),
+        world.totals(),
         cluster.cost(world.seconds),
         cluster.starting_gpu_seconds(world.seconds),
         cluster.bill.churn,

@@ -13,7 +13,7 @@ from controller.core.domain.decision import Decision
 from controller.core.domain.observation import Observation, PastTraffic, VariantObservation
 from controller.core.domain.policy import Policy, RoutingLaw
 from controller.core.domain.variant import Role
-from simulations.engine.fleet import EngineConfig, Fleet, PoolSpec
+from simulations.engine.fleet import EngineConfig, Fleet, PoolSpec, Totals
 from simulations.traces.trace import Arrivals, Trace
 from simulations.world.cluster import Cluster
 from simulations.world.conditions import Conditions
@@ -93,9 +93,15 @@ class ArrivalStream:
 
 
 class World:
-    """The simulated cluster, data plane and metrics store of one replay, and its four ports."""
+    """The simulated cluster, data plane and metrics store of one replay, and its four ports.
 
-    def __init__(self, setup: Setup, warm: tuple[int, ...] | None = None) -> None:
+    ``warm`` replicas are there at the start (None: the setup's). A world that nobody observes need
+    not be ``scraped``.
+    """
+
+    def __init__(
+        self, setup: Setup, warm: tuple[int, ...] | None = None, *, scraped: bool = True
+    ) -> None:
         self.setup = setup
         self.fleet = Fleet(setup.pools, setup.engine, setup.max_replicas)
         self.cluster = Cluster(setup.policy.variants, setup.conditions, self.fleet, setup.seed)
@@ -104,7 +110,8 @@ class World:
         )
         self._stream = ArrivalStream(setup.trace)
         self._entry = _entry_pool(setup)
-        self._next_scrape = 0.0
+        self._scraped = scraped
+        self._next_scrape = 0.0 if scraped else np.inf
         self.seconds = 0.0
         self.decision: Decision | None = None
         for variant, replicas in enumerate(warm or setup.initial_allocation):
@@ -124,6 +131,13 @@ class World:
         self._scrape_if_due()
         return arrived
 
+    def totals(self) -> Totals:
+        """Counters as of now: those of the scrape where one was just taken."""
+        latest = self.prometheus.latest
+        if latest is not None and latest.at_seconds == self.seconds:
+            return latest.totals
+        return self.fleet.totals()
+
     def route(self, weights: tuple[float, ...]) -> None:
         """Weigh the pools; one without a Ready replica gets nothing until the next write."""
         shown = tuple(
@@ -137,7 +151,8 @@ class World:
         for part in self._stream.between(self.seconds, stop):
             prompt, output = int(part.prompt_tokens.sum()), int(part.output_tokens.sum())
             arrived = arrived.plus(Arrived(len(part), prompt, output))
-            self.prometheus.count_lengths(part.prompt_tokens, part.output_tokens)
+            if self._scraped:
+                self.prometheus.count_lengths(part.prompt_tokens, part.output_tokens)
             self.fleet.advance(
                 float(part.seconds[-1]),
                 part.seconds,
