@@ -30,10 +30,10 @@ class ObjectKey:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A port's failure in a cycle; ``key`` is None when it concerned every object."""
+    """What failed in a cycle; ``key`` is None when it concerned every object."""
 
     key: ObjectKey | None
-    error: PortError
+    error: Exception
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Reconciler(Generic[HistoryT]):
                 if policy.mode is Mode.AUTO:
                     await self.actuator.actuate(policy, decision, now)
                 await self.reporter.report(policy, observation, decision, now)
-            except PortError as error:
+            except Exception as error:  # noqa: BLE001 - one object's defect stops no other; it is told
                 failures.append(Failure(key, error))
         return failures
 
@@ -81,6 +81,6 @@ class Reconciler(Generic[HistoryT]):
 
     def _forget_all_but(self, policies: Sequence[Policy]) -> None:
         """Drop the histories of objects that are gone."""
-        if len(self._histories) > len(policies):
-            kept = {ObjectKey(policy.namespace, policy.name) for policy in policies}
+        kept = {ObjectKey(policy.namespace, policy.name) for policy in policies}
+        if self._histories.keys() - kept:
             self._histories = {k: h for k, h in self._histories.items() if k in kept}

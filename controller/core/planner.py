@@ -311,6 +311,8 @@ def _mix(history: History) -> TokenMix | None:
     prompt, output = forecaster.token_means(history.forecast)
     if not (np.isfinite(prompt) and np.isfinite(output)):
         return None
+    # A window's sums may be cut off mid-request; no request has less than a token either way.
+    prompt, output = max(prompt, 1.0), max(output, 1.0)
     return TokenMix.from_means(prompt, output, history.lengths.shape).rounded(MIX_STEP)
 
 
@@ -447,16 +449,24 @@ def _guarded(trail: _Trail, context: GuardContext, history: History, outlook: _O
 def _reactive(context: GuardContext, allocation: Allocation, outlook: _Outlook) -> Verdict:
     """Never below what the last 30 s of arrivals need, refused ones included.
 
-    Primary replicas are added first; where a limit stops them, fallback replicas are.
+    Primary replicas are added, as long as each adds capacity: where the model sees none to be had,
+    more of the same would cost without helping. Fallbacks are the optimiser's, who minds the
+    quality budget.
     """
     rate = outlook.recent_rate
     floor = list(allocation)
     policy = context.policy
-    if not np.isfinite(rate) or outlook.carries(allocation) >= rate:
+    if not np.isfinite(rate):
         return Verdict(allocation, Reason.REACTIVE_FLOOR)
-    for v in policy.indices(Role.PRIMARY) + policy.indices(Role.FALLBACK):
-        while floor[v] < policy.variants[v].max_replicas and outlook.carries(tuple(floor)) < rate:
+    carried = outlook.carries(allocation)
+    for v in policy.indices(Role.PRIMARY):
+        while carried < rate and floor[v] < policy.variants[v].max_replicas:
             floor[v] += 1
+            more = outlook.carries(tuple(floor))
+            if more <= carried:
+                floor[v] -= 1
+                break
+            carried = more
     return Verdict(tuple(floor), Reason.REACTIVE_FLOOR)
 
 

@@ -205,7 +205,6 @@ def test_a_dearer_miss_never_buys_less_capacity(
     assert counts[0] <= counts[1]
 
 
-@pytest.mark.xfail(reason="screening drops what breaks the budget before the rule is asked")
 def test_degrade_gives_up_quality_only_when_nothing_else_carries_the_demand(
     make_policy: MakePolicy, make_variant: MakeVariant, make_fallback: MakeVariant
 ) -> None:

@@ -180,7 +180,6 @@ def test_a_shift_by_whole_weeks_changes_nothing(
     assert any(d.forecast is not None and d.forecast.source == "regression" for d in runs[0])
 
 
-@pytest.mark.xfail(strict=True, reason="the reactive floor adds replicas that carry nothing")
 @LAW
 @given(rates=st.lists(st.floats(0.0, 2000.0), min_size=1, max_size=8))
 @example(rates=[2000.0] * 8)
@@ -201,7 +200,6 @@ def test_a_separate_fallback_is_never_surge(
     assert [decision.allocation[1] for decision in decisions] == [0] * len(rates)
 
 
-@pytest.mark.xfail(strict=True, reason="the reactive floor adds replicas that lower capacity")
 @LAW
 @given(rates=st.lists(st.floats(0.0, 400.0), min_size=1, max_size=8))
 @example(rates=[400.0] * 8)

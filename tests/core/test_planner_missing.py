@@ -202,7 +202,6 @@ def test_nothing_ever_seen_keeps_what_there_is(
     assert decision.binding is Reason.METRICS_MISSING
 
 
-@pytest.mark.xfail(raises=ValueError, strict=True, reason="the mix of such a window is refused")
 def test_answers_without_tokens_are_planned_for(
     policy: Policy, run: Run, make_observation: MakeObservation
 ) -> None:

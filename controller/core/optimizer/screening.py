@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.domain.decision import Allocation
-from controller.core.domain.policy import Policy
+from controller.core.domain.policy import OnExhausted, Policy
 from controller.core.domain.variant import Role
 from controller.core.optimizer.demand import DemandNodes
 from controller.core.optimizer.pacing import Prices
@@ -64,7 +64,9 @@ def screen(
     total = grid.cost_per_second + prices.miss * short
     if policy.indices(Role.FALLBACK):
         total = total + prices.degraded * grid.degraded_share * float(demand.rates @ demand.weights)
-        total = np.where(grid.degraded_share > prices.degraded_share_allowed + 1e-9, np.inf, total)
+        if policy.quality.on_exhausted is OnExhausted.HOLD:
+            spent = grid.degraded_share > prices.degraded_share_allowed + 1e-9
+            total = np.where(spent, np.inf, total)
         if not np.isfinite(total).any():
             total = grid.cost_per_second + prices.miss * short
     if len(total) > at_most:
