@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf, nan
 from typing import TypeAlias
 
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +21,7 @@ from controller.core.domain.observation import (
     TrafficReading,
     VariantObservation,
 )
-from controller.core.domain.policy import Limits, Mode, Policy
+from controller.core.domain.policy import Balancing, Limits, Mode, Policy, Routing, RoutingLaw
 from controller.core.domain.variant import Variant
 from controller.core.history import History
 from controller.core.planner import SteelyardPlanner
@@ -29,8 +30,8 @@ from controller.core.serialisation import to_json
 NOW = 1_743_465_600.0
 TICK = 15.0
 MAX = (6, 4)
-#: Prompt and output tokens: a conversation, and single-token answers.
-MIXES = ((1155.0, 211.0), (200.0, 1.0))
+#: Prompt and output tokens: a conversation, single-token answers, and answers given up on.
+MIXES = ((1155.0, 211.0), (200.0, 1.0), (300.0, 0.0))
 PLANNER = SteelyardPlanner()
 LAW = settings(
     deadline=None,
@@ -47,7 +48,7 @@ counts = st.floats(0.0, 1e6) | st.sampled_from((0.0, 1.0, 300.0, 1500.0))
 
 def gauges(now: float) -> st.SearchStrategy[GaugeReading]:
     """Gauges of any plausible and implausible value, fresh or old, or missing."""
-    values = st.floats(0.0, 1e5) | st.sampled_from((0.0, 1.0, 100.0))
+    values = st.floats(0.0, 1e5) | st.sampled_from((0.0, 1.0, 100.0, inf, nan))
     measured = st.builds(Measured, values, st.floats(now - 600.0, now))
     return missing | measured
 
@@ -159,24 +160,35 @@ def current(observation: Observation) -> Allocation:
 
 
 @LAW
-@given(seen=days(), gpus=st.integers(1, 12), cost=st.floats(4.0, 60.0))
+@given(
+    seen=days(),
+    limits=st.builds(
+        lambda gpus, cost: Limits(max_gpus=gpus, max_cost_per_hour=cost),
+        st.integers(1, 12),
+        st.floats(4.0, 60.0),
+    ),
+    law=st.sampled_from(RoutingLaw),
+)
 def test_decision_stays_within_minimum_maximum_and_limits(
     make_policy: MakePolicy,
     make_variant: MakeVariant,
     make_fallback: MakeVariant,
     seen: tuple[tuple[float, Observation], ...],
-    gpus: int,
-    cost: float,
+    limits: Limits,
+    law: RoutingLaw,
 ) -> None:
     """Whatever is observed, a decision keeps to every variant's range and to the limits."""
     policy = two_variants(make_policy, make_variant, make_fallback)
-    policy = replace(policy, limits=Limits(max_gpus=gpus, max_cost_per_hour=cost))
+    routing = Routing(law=law, balancing=Balancing.LEAST_LOADED)
+    policy = replace(policy, limits=limits, routing=routing)
+    assert limits.max_gpus is not None
+    assert limits.max_cost_per_hour is not None
     for decision in planned(policy, seen)[0]:
         primary, fallback = decision.allocation
         assert 1 <= primary <= MAX[0]
         assert 0 <= fallback <= MAX[1]
-        assert primary + fallback <= gpus
-        assert 4.0 * (primary + fallback) <= cost + 1e-9
+        assert primary + fallback <= limits.max_gpus
+        assert 4.0 * (primary + fallback) <= limits.max_cost_per_hour + 1e-9
         assert decision.cost_per_hour == 4.0 * (primary + fallback)
 
 
