@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from controller.core.domain.policy import Slo
@@ -16,8 +17,8 @@ from simulations.reference.prices import RequestPrices
 from simulations.traces.trace import Arrivals
 
 #: Requests are sorted by work into bins of this ratio, each counted as its dearest.
-BIN_RATIO = 1.04
-_BINS = 320
+BIN_RATIO = 1.015
+_BINS = 848
 #: Work of the lowest bin, in replica-seconds.
 _LEAST_WORK = 1e-4
 
@@ -82,6 +83,27 @@ def _bin_edges() -> NDArray[np.float64]:
     edges = _LEAST_WORK * BIN_RATIO ** np.arange(_BINS)
     edges[-1] = np.inf
     return np.asarray(edges, np.float64)
+
+
+@njit(cache=True)
+def _dearest(
+    work: NDArray[np.float64], edges: NDArray[np.float64], grain: float, columns: int
+) -> NDArray[np.float32]:
+    """Work of the marginal request at every grain of a step's work that leaves, dearest first.
+
+    ``work`` (steps, bins) lightest bin first. Where nothing is left any price holds, and the lowest
+    bin's is next to forbidding.
+    """
+    rows = np.empty((len(work), columns), np.float32)
+    for t in range(len(work)):
+        b = len(edges) - 1
+        freed = work[t, b]
+        for j in range(columns):
+            while freed <= j * grain and b > 0:
+                b -= 1
+                freed += work[t, b]
+            rows[t, j] = np.nextafter(np.float32(edges[b]), np.float32(np.inf))
+    return rows
 
 
 class WorkBuilder:
@@ -175,21 +197,11 @@ class WorkBuilder:
         complete = before_step - self._bins.first_step
         if complete <= 0:
             return
-        self._bins.rows.append(self._row(self._bins.work[:complete]))
+        self._bins.rows.append(
+            _dearest(self._bins.work[:complete], _bin_edges(), self._grain, self._columns)
+        )
         self._bins.work = self._bins.work[complete:]
         self._bins.first_step = before_step
-
-    def _row(self, work: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Work of the marginal request at every grain of work dropped, dearest first."""
-        edges = _bin_edges()
-        freed = np.cumsum(work[:, ::-1], axis=1)
-        row = np.zeros((len(work), self._columns), np.float32)
-        for j in range(self._columns):
-            at = np.argmax(freed > j * self._grain, axis=1)
-            # Nothing is left to drop: any price holds, and the lowest bin's is next to forbidding.
-            at = np.where(freed[:, -1] > j * self._grain, at, _BINS - 1)
-            row[:, j] = np.nextafter(edges[::-1][at].astype(np.float32), np.float32(np.inf))
-        return row
 
     def finish(self) -> WorkCurves:
         """Close the last steps and return the curves."""
