@@ -15,7 +15,10 @@ from simulations.cli import SCENARIOS, app
 
 #: Wide enough that no table is broken.
 WIDE = {"COLUMNS": "250"}
-QUICK = ("--policy", "static-peak", "--policy", "hpa-queue", "--processes", "1")
+QUICK = (
+    *("--policy", "static-peak", "--policy", "hpa-queue"),
+    *("--processes", "1", "--plan-replays", "2"),
+)
 
 
 def steelyard_sim(*arguments: str | Path) -> Result:
@@ -154,7 +157,7 @@ def test_another_trace_of_any_known_format_is_replayed_instead(
 def test_the_demo_runs_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shipped scenario is found by name and needs no file beside it."""
     monkeypatch.chdir(tmp_path)
-    part = ("--from", "201600", "--to", "203400")
+    part = ("--from", "201600", "--to", "202500", "--peak-replicas", "2")
     compared = _compared(tmp_path, "demo", *part)
     assert compared["scenario"] == "demo"
     assert compared["ceiling"] > 0.99
