@@ -82,7 +82,7 @@ def test_a_shipped_scenario_without_its_trace_says_how_to_go_on(path: Path) -> N
         ({"modelDeployment": {}}, "modelDeployment.apiVersion: missing; write"),
         (
             {"replicas": {"bf15": {}}},
-            "replicas.bf15: no variant of the modelDeployment has this name; write one of bf16",  # noqa: E501 - a message as users read it
+            "replicas.bf15: no variant of the modelDeployment has this name; write one of bf16",
         ),
         (
             {"replicas": {"bf16": {"profile": "gpt"}}},
