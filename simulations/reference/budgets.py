@@ -55,7 +55,7 @@ class Budgets:
         if not self._has_fallback:
             return self._price_misses(stages, allowed, 0.0, FINE)
 
-        states = len(stages.requests) * stages.capacity[0].size
+        states = len(stages.requests) * stages.degraded[0].size
         ratio = COARSEST if states > LARGE else COARSE
 
         def degraded_at(price: float) -> Solution:

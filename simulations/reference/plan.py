@@ -2,7 +2,8 @@
 
 A Lagrangian dynamic programme over the whole true traffic proposes a path; the replay, request by
 request in the scenario's own engine and router, says what it attains. Three things are learned from
-all replays so far: how misses grow with utilisation (one law for the whole trace), which buckets
+all replays so far: how many are missed where the model says so many (one law
+for the whole trace), which buckets
 are harder or easier than the law says, and how the share served by a fallback compares with the
 capacity model's. The share of misses the programme aims at then follows the replays' until the
 target is met with nothing to spare.
@@ -111,7 +112,7 @@ class _Search:
         self._problem = problem
         self._replay = replay
         self._budgets = Budgets(problem)
-        self._law = MissLaw.prior(problem.aim.attainment)
+        self._law = MissLaw.prior()
         self._hardness = np.ones(len(problem.requests))
         self._degraded_bias = 1.0
         self.attempts: list[Attempt] = []
@@ -177,16 +178,19 @@ class _Search:
     def _learn(self) -> None:
         """Refit the law to all replays, then the hardness of buckets, then the law again."""
         problem, skipped = self._problem, self._problem.skipped
-        used = [problem.utilisation(a.path.replicas[skipped:]) for a in self.attempts]
+        paths = [a.path.replicas[skipped:] for a in self.attempts]
         missed = [a.outcome.misses[skipped:] for a in self.attempts]
         requests = [a.outcome.requests[skipped:] for a in self.attempts]
-        prior = MissLaw.prior(problem.aim.attainment)
-        first = prior.learned_from([u * self._hardness for u in used], missed, requests)
-        expected = sum(first.at(u) * r for u, r in zip(used, requests, strict=True))
+        prior = MissLaw.prior()
+        hard = [problem.positions(path, self._hardness) for path in paths]
+        first = prior.learned_from(hard, missed, requests)
+        plain = [problem.positions(path) for path in paths]
+        expected = sum(first.at(at) * r for at, r in zip(plain, requests, strict=True))
         chance = HARDNESS_PRIOR * np.sum(requests, axis=0) + 1.0
         surprise = np.log((np.sum(missed, axis=0) + chance) / (expected + chance))
         self._hardness = np.clip(1.0 + HARDNESS_SCALE * surprise, *HARDNESS_BOUNDS)
-        self._law = prior.learned_from([u * self._hardness for u in used], missed, requests)
+        hard = [problem.positions(path, self._hardness) for path in paths]
+        self._law = prior.learned_from(hard, missed, requests)
         predicted = sum(a.predicted_degraded_share for a in self.attempts)
         realised = sum(a.outcome.degraded_share for a in self.attempts)
         if predicted > 0.0 and realised > 0.0:

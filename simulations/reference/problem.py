@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.reference.misses import STEP, MissLaw
+from simulations.reference.misses import LEVELS, STEP, MissLaw, rates_from_capacity
 from simulations.reference.path import Billing
-from simulations.reference.programme import Stages
+from simulations.reference.programme import Stages, positions
 from simulations.traces.trace import Demand
 
 #: Buckets whose mean tokens lie in one cell of this relative width share a capacity table.
@@ -19,18 +19,23 @@ MOST_MIXES = 200
 HEADROOM = 1.3
 #: ... that together have this share of the requests.
 COVERED = 0.9995
+#: The miss level at which a fleet counts as carrying a bucket.
+_CARRIED = LEVELS.index(0.02)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CapacityTable:
     """What allocations carry for one token mix, shape (N + 1,) or (N + 1, F + 1).
 
-    ``requests_per_second`` is the fleet's capacity; ``degraded_share`` the share of the requests
-    that a fallback serves under the scenario's routing. Axis v counts replicas of variant v.
+    ``requests_per_second`` is the fleet's capacity, at the aim's attainment; or, with
+    ``miss_levels`` (``misses.LEVELS``), has an axis of rates at each level before the others.
+    ``degraded_share`` is the share of the requests that a fallback serves under the scenario's
+    routing. Axis v counts replicas of variant v.
     """
 
     requests_per_second: NDArray[np.float64]
     degraded_share: NDArray[np.float64]
+    miss_levels: tuple[float, ...] = ()
 
 
 class FleetCapacity(Protocol):
@@ -63,15 +68,16 @@ class Aim:
 class Problem:
     """The scored buckets with their capacity tables.
 
-    ``requests`` (buckets,); ``capacity`` (mixes, N, F) in requests per bucket, ``degraded`` alike;
-    ``mix`` (buckets,) index into both. ``skipped`` buckets before the first are not scored.
+    ``requests`` (buckets,); ``rates`` (mixes, N, F, levels) in requests per bucket, ``degraded``
+    (mixes, N, F); ``mix`` (buckets,) index into both. ``skipped`` buckets before the first are not
+    scored.
     """
 
     bucket_seconds: float
     skipped: int
     requests: NDArray[np.float64]
     mix: NDArray[np.int64]
-    capacity: NDArray[np.float64]
+    rates: NDArray[np.float64]
     degraded: NDArray[np.float64]
     billing: tuple[Billing, ...]
     aim: Aim
@@ -82,18 +88,18 @@ class Problem:
         return Stages(
             requests=self.requests * hardness,
             mix=self.mix,
-            capacity=self.capacity,
+            rates=self.rates,
             degraded=self.degraded,
             miss_share=law.share,
             miss_step=STEP,
         )
 
-    def utilisation(self, replicas: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Demand over capacity along a path of the scored buckets (buckets, variants)."""
-        second = replicas[:, 1] if replicas.shape[1] > 1 else 0
-        capacity = self.capacity[self.mix, replicas[:, 0], second]
-        idle = np.where(self.requests > 0.0, np.inf, 0.0)
-        return np.where(capacity > 0.0, self.requests / np.maximum(capacity, 1e-300), idle)
+    def positions(
+        self, replicas: NDArray[np.int64], hardness: NDArray[np.float64] | float = 1.0
+    ) -> NDArray[np.float64]:
+        """Position of every scored bucket's load along the miss levels, on a path (buckets, V)."""
+        second = replicas[:, 1] if replicas.shape[1] > 1 else np.zeros(len(replicas), np.int64)
+        return positions(self.requests * hardness, self.rates[self.mix, replicas[:, 0], second])
 
 
 def pose(
@@ -128,17 +134,17 @@ def pose(
         np.bincount(group, weights=requests[known] * row) / weight for row in tokens[:, known]
     )
     tables = [
-        _table(capacity(p, o), billing)
+        _table(capacity(p, o), billing, aim)
         for p, o in zip(prompt.tolist(), output.tolist(), strict=True)
     ]
-    carried = np.array([carried for carried, _ in tables]) * demand.bucket_seconds
-    ends = _worth_looking_at(carried, requests, mix, billing)
+    rates = np.array([rates for rates, _ in tables]) * demand.bucket_seconds
+    ends = _worth_looking_at(rates, requests, mix, billing)
     return Problem(
         bucket_seconds=demand.bucket_seconds,
         skipped=skipped,
         requests=requests,
         mix=mix,
-        capacity=np.ascontiguousarray(carried[:, : ends[0], : ends[1]]),
+        rates=np.ascontiguousarray(rates[:, : ends[0], : ends[1]]),
         degraded=np.array([share for _, share in tables])[:, : ends[0], : ends[1]].copy(),
         billing=billing,
         aim=aim,
@@ -158,24 +164,32 @@ def _grouped(tokens: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _table(
-    table: CapacityTable, billing: tuple[Billing, ...]
+    table: CapacityTable, billing: tuple[Billing, ...], aim: Aim
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both arrays of a table with two axes."""
+    """Rates (N, F, levels) and degraded shares (N, F) of a table."""
     shape = tuple(b.max_replicas + 1 for b in billing)
-    for name in ("requests_per_second", "degraded_share"):
-        if getattr(table, name).shape != shape:
+    if table.miss_levels not in {(), LEVELS}:
+        raise ValueError(f"capacity table's miss_levels are {table.miss_levels}: give {LEVELS}")
+    levels = (len(LEVELS),) if table.miss_levels else ()
+    for name, wanted in (
+        ("requests_per_second", levels + shape),
+        ("degraded_share", shape),
+    ):
+        if getattr(table, name).shape != wanted:
             raise ValueError(
                 f"capacity table's {name} has shape {getattr(table, name).shape}: "
-                f"give one entry per allocation up to max_replicas, {shape}"
+                f"give one entry per allocation up to max_replicas, {wanted}"
             )
-    return (
-        table.requests_per_second.reshape(shape[0], -1),
-        table.degraded_share.reshape(shape[0], -1),
-    )
+    degraded = table.degraded_share.reshape(shape[0], -1)
+    if table.miss_levels:
+        rates = table.requests_per_second.reshape(len(LEVELS), shape[0], -1)
+        return np.moveaxis(rates, 0, -1), degraded
+    capacity = table.requests_per_second.reshape(shape[0], -1)
+    return capacity[:, :, None] * rates_from_capacity(aim.attainment), degraded
 
 
 def _worth_looking_at(
-    carried: NDArray[np.float64],
+    rates: NDArray[np.float64],
     requests: NDArray[np.float64],
     mix: NDArray[np.int64],
     billing: tuple[Billing, ...],
@@ -184,8 +198,8 @@ def _worth_looking_at(
 
     Buckets that no fleet carries do not count: they are missed whatever is planned.
     """
-    ends = [carried.shape[1], carried.shape[2]]
-    alone = (carried[:, :, 0], carried[:, 0, :])
+    ends = [rates.shape[1], rates.shape[2]]
+    alone = (rates[:, :, 0, _CARRIED], rates[:, 0, :, _CARRIED])
     for axis, bill in enumerate(billing):
         table = alone[axis][mix]
         reachable = np.where(table[:, -1] >= HEADROOM * requests, requests, 0.0)

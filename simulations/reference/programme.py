@@ -23,17 +23,17 @@ MAX_REPLICAS = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stages:
-    """What every bucket asks, for B buckets, M mixes and allocations (N, F).
+    """What every bucket asks, for B buckets, M mixes, allocations (N, F) and L miss levels.
 
-    ``requests`` (B,); ``mix`` (B,) index into ``capacity`` (M, N, F), requests per bucket that the
-    allocation serves within the SLO, and ``degraded`` (M, N, F), the share a fallback then serves.
-    ``miss_share`` (K,) is the share missed at utilisation ``k * miss_step``; the last entry holds
-    beyond.
+    ``requests`` (B,); ``mix`` (B,) index into ``rates`` (M, N, F, L), requests per bucket up to
+    which no more than each level is missed (rising along L), and ``degraded`` (M, N, F), the share
+    a fallback serves. ``miss_share`` (K,) is the share missed at position ``k * miss_step`` along
+    the levels (see ``position``); the last entry holds beyond.
     """
 
     requests: NDArray[np.float64]
     mix: NDArray[np.int64]
-    capacity: NDArray[np.float64]
+    rates: NDArray[np.float64]
     degraded: NDArray[np.float64]
     miss_share: NDArray[np.float64]
     miss_step: float
@@ -54,25 +54,35 @@ class Solution:
 
 
 @njit(cache=True)
-def _utilisation(requests: float, capacity: float) -> float:
+def position(requests: float, rates: NDArray[np.float64]) -> float:
+    """Where a load lies along the miss levels whose ``rates`` (L,) an allocation has.
+
+    0 without load, l + 1 at level l, linear between; beyond the last level by doublings of load.
+    """
     if requests <= 0.0:
         return 0.0
-    if capacity <= 0.0:
-        return np.inf
-    return float(requests / capacity)
+    last = len(rates) - 1
+    if requests >= rates[last]:
+        beyond = np.log2(requests / rates[last]) if rates[last] > 0.0 else np.inf
+        return float(last + 1 + beyond)
+    level = 0
+    while requests >= rates[level]:
+        level += 1
+    below = rates[level - 1] if level > 0 else 0.0
+    return float(level + (requests - below) / (rates[level] - below))
 
 
 @njit(cache=True)
 def _missed(
-    requests: float, capacity: float, miss_share: NDArray[np.float64], miss_step: float
+    requests: float, rates: NDArray[np.float64], miss_share: NDArray[np.float64], miss_step: float
 ) -> float:
     """Predicted misses in one bucket, linear between the law's points."""
-    position = _utilisation(requests, capacity) / miss_step
+    at = position(requests, rates) / miss_step
     last = len(miss_share) - 1
-    if position >= last:
+    if at >= last:
         return float(requests * miss_share[last])
-    low = int(position)
-    part = position - low
+    low = int(at)
+    part = at - low
     return float(requests * ((1.0 - part) * miss_share[low] + part * miss_share[low + 1]))
 
 
@@ -105,7 +115,7 @@ def _transform(value: NDArray[np.float64], start: float, source: NDArray[np.uint
 def _forward(  # noqa: PLR0913, PLR0917 - a jitted kernel takes plain arrays
     requests: NDArray[np.float64],
     mix: NDArray[np.int64],
-    capacity: NDArray[np.float64],
+    rates: NDArray[np.float64],
     degraded: NDArray[np.float64],
     miss_share: NDArray[np.float64],
     miss_step: float,
@@ -136,7 +146,7 @@ def _forward(  # noqa: PLR0913, PLR0917 - a jitted kernel takes plain arrays
                 if n < least[0] or f < least[1]:
                     value[n, f] = np.inf
                     continue
-                missed = _missed(requests[t], capacity[mix[t], n, f], miss_share, miss_step)
+                missed = _missed(requests[t], rates[mix[t], n, f], miss_share, miss_step)
                 value[n, f] += (
                     n * run[0]
                     + f * run[1]
@@ -168,23 +178,30 @@ def predict(
     """Predicted missed and degraded requests of every bucket along a path (buckets, variants)."""
     second = replicas[:, 1] if replicas.shape[1] > 1 else np.zeros(len(replicas), np.int64)
     at = (stages.mix, replicas[:, 0], second)
-    missed = _missed_along(
-        stages.requests, stages.capacity[at], stages.miss_share, stages.miss_step
-    )
+    missed = _missed_along(stages.requests, stages.rates[at], stages.miss_share, stages.miss_step)
     return missed, stages.degraded[at] * (stages.requests - missed)
 
 
 @njit(cache=True)
 def _missed_along(
     requests: NDArray[np.float64],
-    capacity: NDArray[np.float64],
+    rates: NDArray[np.float64],
     miss_share: NDArray[np.float64],
     miss_step: float,
 ) -> NDArray[np.float64]:
     missed = np.empty(len(requests))
     for t in range(len(requests)):
-        missed[t] = _missed(requests[t], capacity[t], miss_share, miss_step)
+        missed[t] = _missed(requests[t], rates[t], miss_share, miss_step)
     return missed
+
+
+@njit(cache=True)
+def positions(requests: NDArray[np.float64], rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``position`` of every bucket: ``requests`` (B,), ``rates`` (B, L)."""
+    found = np.empty(len(requests))
+    for t in range(len(requests)):
+        found[t] = position(requests[t], rates[t])
+    return found
 
 
 def path_cost(
@@ -222,7 +239,7 @@ def solve(
     """
     if not 1 <= len(billing) <= MAX_VARIANTS:
         raise ValueError(f"{len(billing)} variants: give one or {MAX_VARIANTS} to plan together")
-    shape = stages.capacity.shape[1:]
+    shape = stages.rates.shape[1:3]
     if max(shape) > MAX_REPLICAS:
         raise ValueError(f"allocations up to {max(shape)}: give at most {MAX_REPLICAS} replicas")
     rows = [*billing, billing[-1]][:MAX_VARIANTS]
@@ -236,7 +253,7 @@ def solve(
     law = (
         stages.requests,
         stages.mix,
-        stages.capacity,
+        stages.rates,
         stages.degraded,
         stages.miss_share,
         stages.miss_step,

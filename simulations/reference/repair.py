@@ -45,7 +45,7 @@ class Repair:
     def __init__(self, problem: Problem, law: MissLaw, hardness: NDArray[np.float64]) -> None:
         self._problem = problem
         self._law = law
-        self._demand = problem.requests * hardness
+        self._hardness = hardness
 
     def onto(self, replicas: NDArray[np.int64], seen: Seen, surplus: float) -> NDArray[np.int64]:
         """Return ``replicas`` (buckets, variants) changed by about ``surplus`` more misses.
@@ -122,7 +122,7 @@ class Repair:
         bill = problem.billing[variant]
         changed = replicas.copy()
         changed[:, variant] += step
-        top = min(bill.max_replicas, problem.capacity.shape[1 + variant] - 1)
+        top = min(bill.max_replicas, problem.rates.shape[1 + variant] - 1)
         allowed = (changed[:, variant] >= bill.min_replicas) & (changed[:, variant] <= top)
         changed[~allowed] = replicas[~allowed]
         now = np.maximum(self._share(replicas), _LEAST_SHARE)
@@ -134,9 +134,4 @@ class Repair:
         return np.where(allowed, gained, float(np.sum(seen.requests)) + 1.0)
 
     def _share(self, replicas: NDArray[np.int64]) -> NDArray[np.float64]:
-        problem = self._problem
-        second = replicas[:, 1] if replicas.shape[1] > 1 else 0
-        capacity = problem.capacity[problem.mix, replicas[:, 0], second]
-        idle = np.where(self._demand > 0.0, np.inf, 0.0)
-        used = np.where(capacity > 0.0, self._demand / np.maximum(capacity, 1e-300), idle)
-        return self._law.at(used)
+        return self._law.at(self._problem.positions(replicas, self._hardness))

@@ -217,7 +217,7 @@ def test_repair_moves_misses_towards_the_target_at_the_least_cost() -> None:
     """A surplus is spent on fewer replica-seconds, a deficit is bought off, bounds are kept."""
     demand = traffic(np.full(60, 60.0 * 195.0))
     problem = pose(demand, linear, (PRIMARY,), Aim(attainment=0.99))
-    repair = Repair(problem, MissLaw.prior(0.99), np.ones(60))
+    repair = Repair(problem, MissLaw.prior(), np.ones(60))
     generous = np.full((60, 1), 11, np.int64)
     seen = Seen(misses=np.zeros(60), requests=demand.requests)
     spent = repair.onto(generous, seen, surplus=0.01 * float(demand.requests.sum()))
