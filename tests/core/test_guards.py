@@ -19,7 +19,7 @@ from controller.core.domain.policy import (
 )
 from controller.core.domain.variant import Variant
 from controller.core.guards import behavior, blindness, bounds, hold, replacement, saturation
-from controller.core.guards.context import GuardContext
+from controller.core.guards.context import GuardContext, PresentLoad
 
 NOW = 1_000_000.0
 
@@ -44,7 +44,7 @@ def context(
             "hold_seconds": (120.0, 60.0),
             "seen_since_seconds": NOW - 10_000.0,
             "recommended": (),
-            "covers": lambda allocation: sum(allocation) >= 5,
+            "load": PresentLoad(5.0, lambda allocation: float(sum(allocation))),
         }
         return GuardContext(**{**fields, **changes})  # type: ignore[arg-type]  # a builder
 

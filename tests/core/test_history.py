@@ -32,7 +32,7 @@ from controller.core.domain.policy import (
 from controller.core.domain.variant import Variant
 from controller.core.history import COLD_STARTS_KEPT, History
 from controller.core.planner import SteelyardPlanner
-from controller.core.serialisation import (
+from controller.core.serialization import (
     InvalidHistory,
     decoded,
     encoded,

@@ -25,7 +25,7 @@ from controller.core.domain.policy import Balancing, Limits, Mode, Policy, Routi
 from controller.core.domain.variant import Variant
 from controller.core.history import History
 from controller.core.planner import SteelyardPlanner
-from controller.core.serialisation import to_json
+from controller.core.serialization import to_json
 
 NOW = 1_743_465_600.0
 TICK = 15.0

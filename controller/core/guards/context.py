@@ -9,6 +9,18 @@ from controller.core.domain.observation import Observation
 from controller.core.domain.policy import Policy
 
 
+@dataclass(frozen=True, slots=True)
+class PresentLoad:
+    """What arrives now (requests/s), and what an allocation, all Ready, carries within the SLO."""
+
+    rate: float
+    carries: Callable[[Allocation], float]
+
+    def covered_by(self, allocation: Allocation) -> bool:
+        """Whether the allocation meets the SLO at the present load."""
+        return self.carries(allocation) >= self.rate
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardContext:
     """The state of the world at a decision.
@@ -16,9 +28,7 @@ class GuardContext:
     ``current`` is the desired allocation now; ``hold_seconds`` the hold of each variant (one cold
     start); ``seen_since_seconds`` the first observation since the start of this process;
     ``recommended`` the recommendations so far, oldest first, as (Unix seconds, allocation).
-    ``covers(allocation)`` says whether an allocation, all Ready, meets the SLO at the present
-    load, and ``required(variant, allocation)`` the replicas of a variant that the reactive floor
-    demands beside the rest of ``allocation``; both are None when the load is not known.
+    ``load`` is None when it is not known.
     """
 
     policy: Policy
@@ -28,7 +38,7 @@ class GuardContext:
     hold_seconds: tuple[float, ...]
     seen_since_seconds: float
     recommended: tuple[tuple[float, Allocation], ...]
-    covers: Callable[[Allocation], bool] | None
+    load: PresentLoad | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,19 +24,19 @@ def replacement(context: GuardContext, allocation: Allocation) -> Verdict:
     ready_now = tuple(
         min(n, variant.ready) for n, variant in zip(allocation, variants, strict=True)
     )
-    if context.covers is not None and context.covers(ready_now):
+    if context.load is not None and context.load.covered_by(ready_now):
         return Verdict(allocation, Reason.REPLACEMENT_NOT_READY)
     kept = list(allocation)
     for v in shrinking:
         kept[v] = current[v]
     blocked = any(variants[v].unschedulable for v in waited_for)
-    if blocked and context.covers is not None:
+    if blocked and context.load is not None:
         for v in shrinking:
             fewer = tuple(
                 min(variant.ready, current[w]) - (1 if w == v else 0)
                 for w, variant in enumerate(variants)
             )
-            if fewer[v] >= 0 and context.covers(fewer):
+            if fewer[v] >= 0 and context.load.covered_by(fewer):
                 kept[v] = current[v] - 1
                 break
     return Verdict(tuple(kept), Reason.REPLACEMENT_NOT_READY)

@@ -1,0 +1,86 @@
+"""Recommendation: the allocation the optimiser would have, before any guard."""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.domain.decision import Allocation
+from controller.core.domain.observation import Observation
+from controller.core.domain.policy import OnExhausted, Policy, RoutingLaw
+from controller.core.domain.variant import Role
+from controller.core.forecasting.candidates import Candidate
+from controller.core.guards import shortage
+from controller.core.optimizer.choice import Choice, choose
+from controller.core.optimizer.demand import nodes
+from controller.core.optimizer.pacing import Prices
+from controller.core.outlook import Outlook
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """What the optimiser chose, and whether plain persistence would have chosen otherwise."""
+
+    choice: Choice
+    changed_by_forecast: bool
+
+
+def recommend(
+    policy: Policy, observation: Observation, outlook: Outlook, now: float, *, fallback: bool
+) -> Recommendation:
+    """The cheapest allocation for the forecast demand; ``fallback`` False uses none."""
+    bounds = _bounds(policy, observation, outlook.prices, now, fallback=fallback)
+    choice = _choice(policy, outlook, outlook.quantiles(), bounds)
+    if outlook.forecast.source is Candidate.PERSISTENCE:
+        return Recommendation(choice, changed_by_forecast=False)
+    plain = _choice(policy, outlook, outlook.persistence_quantiles(), bounds)
+    return Recommendation(choice, plain.best.allocation != choice.best.allocation)
+
+
+def _choice(
+    policy: Policy,
+    outlook: Outlook,
+    quantiles: NDArray[np.float64],
+    bounds: tuple[Allocation, Allocation],
+) -> Choice:
+    demand = nodes(outlook.forecast.levels, quantiles).over(outlook.factor)
+    return choose(policy, outlook.fleet, demand, outlook.prices, bounds)
+
+
+def _bounds(
+    policy: Policy, observation: Observation, prices: Prices, now: float, *, fallback: bool
+) -> tuple[Allocation, Allocation]:
+    """Lowest and highest counts that the optimiser may choose from."""
+    low = tuple(variant.min_replicas for variant in policy.variants)
+    allowed = tuple(
+        variant.max_replicas if fallback or variant.role is Role.PRIMARY else variant.min_replicas
+        for variant in policy.variants
+    )
+    reachable = shortage.reachable(policy, observation.variants, now)
+    short = any(
+        reachable[v] < policy.variants[v].max_replicas for v in policy.indices(Role.PRIMARY)
+    )
+    useful = allowed if short else _useful(policy, allowed, prices)
+    high = tuple(
+        max(least, min(most, worth))
+        for least, most, worth in zip(low, reachable, useful, strict=True)
+    )
+    return low, high
+
+
+def _useful(policy: Policy, highest: Allocation, prices: Prices) -> Allocation:
+    """Highest counts worth looking at: no more fallbacks than the quality budget lets serve.
+
+    Where all variants share their traffic, a fallback's share is about its share of the replicas.
+    Under ``Degrade`` and the other laws nothing is ruled out beforehand.
+    """
+    shared = policy.routing.law in {RoutingLaw.SHARED, RoutingLaw.WEIGHTED}
+    if not shared or policy.quality.on_exhausted is OnExhausted.DEGRADE:
+        return highest
+    primaries = sum(highest[v] for v in policy.indices(Role.PRIMARY))
+    share = min(2.0 * prices.degraded_share_allowed, 1.0)
+    return tuple(
+        min(count, ceil(share * primaries)) if variant.role is Role.FALLBACK else count
+        for variant, count in zip(policy.variants, highest, strict=True)
+    )
