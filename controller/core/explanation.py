@@ -8,7 +8,7 @@ from controller.core.domain.decision import (
     Reason,
     Stage,
 )
-from controller.core.domain.policy import Policy
+from controller.core.domain.policy import Policy, RoutingLaw
 from controller.core.guarding import Trail
 from controller.core.optimizer.choice import cost_per_hour
 from controller.core.outlook import Outlook
@@ -40,9 +40,11 @@ def decided(
     steps = trail.steps or [
         DecisionStep(Stage.OPTIMISE, Reason.CURRENT_ALLOCATION_KEPT, allocation, allocation)
     ]
+    weighted = policy.routing.law is RoutingLaw.WEIGHTED
+    weights = outlook.fleet.optimal_weights(allocation) if weighted else None
     return Decision(
         allocation=allocation,
-        weights=outlook.fleet.optimal_weights(allocation),
+        weights=weights,
         steps=tuple(steps),
         binding=steps[-1].reason,
         rejected=recommendation.choice.rejected,

@@ -73,14 +73,17 @@ def _useful(policy: Policy, highest: Allocation, prices: Prices) -> Allocation:
     """Highest counts worth looking at: no more fallbacks than the quality budget lets serve.
 
     Where all variants share their traffic, a fallback's share is about its share of the replicas.
-    Under ``Degrade`` and the other laws nothing is ruled out beforehand.
+    Under ``Degrade`` and the other laws nothing is ruled out beforehand. Counts go up to a power
+    of two, so that a budget that moves does not ask for another table every tick.
     """
     shared = policy.routing.law in {RoutingLaw.SHARED, RoutingLaw.WEIGHTED}
     if not shared or policy.quality.on_exhausted is OnExhausted.DEGRADE:
         return highest
     primaries = sum(highest[v] for v in policy.indices(Role.PRIMARY))
     share = min(2.0 * prices.degraded_share_allowed, 1.0)
+    worth = ceil(share * primaries)
+    worth = 1 << (worth - 1).bit_length() if worth > 0 else 0
     return tuple(
-        min(count, ceil(share * primaries)) if variant.role is Role.FALLBACK else count
+        min(count, worth) if variant.role is Role.FALLBACK else count
         for variant, count in zip(policy.variants, highest, strict=True)
     )
