@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from controller.api.calendar import CronExpression
+from controller.api.conversion.windows import check_cron
 from controller.api.errors import InvalidModelDeployment
 from controller.api.objectives import SloSpec
 from controller.api.prices import PriceTable
@@ -241,7 +241,7 @@ def _schedules(schedules: tuple[ScheduleSpec, ...], lines: list[str]) -> tuple[S
     """Convert the schedules, their windows not yet expanded; what cannot be read adds a line."""
     for i, schedule in enumerate(schedules):
         try:
-            CronExpression.parse(schedule.cron)
+            check_cron(schedule.cron)
         except ValueError as error:
             lines.append(f"spec.schedules[{i}].cron: {error}")
         try:

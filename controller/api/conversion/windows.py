@@ -1,9 +1,12 @@
 """The occurrences of a policy's schedules: the core compares times and knows no calendar."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from controller.api.calendar import CronExpression
+from cronsim import CronSim, CronSimError
+
 from controller.core.domain.policy import Policy, Schedule
 
 
@@ -27,11 +30,8 @@ def _windows(
     schedule: Schedule, from_seconds: float, to_seconds: float
 ) -> tuple[tuple[float, float], ...]:
     """Windows in order, those that overlap or touch joined."""
-    starts = CronExpression.parse(schedule.cron).starts(
-        ZoneInfo(schedule.time_zone), from_seconds - schedule.duration_seconds, to_seconds
-    )
     joined: list[tuple[float, float]] = []
-    for start in starts:
+    for start in _starts(schedule, from_seconds - schedule.duration_seconds, to_seconds):
         end = start + schedule.duration_seconds
         if end <= from_seconds:
             continue
@@ -40,3 +40,29 @@ def _windows(
         else:
             joined.append((start, end))
     return tuple(joined)
+
+
+def _starts(schedule: Schedule, from_seconds: float, to_seconds: float) -> Iterator[float]:
+    """Yield the starts in ``[from_seconds, to_seconds)``, in order.
+
+    A start that the clock skips when it is put forward comes as soon as it has; one that it shows
+    twice when it is put back happens once, at the first showing.
+    """
+    # CronSim begins with the minute after the one it is given.
+    before = datetime.fromtimestamp(from_seconds - 60.0, ZoneInfo(schedule.time_zone))
+    for moment in CronSim(schedule.cron, before):
+        start = moment.timestamp()
+        if start >= to_seconds:
+            return
+        if start >= from_seconds:
+            yield start
+
+
+def check_cron(expression: str) -> None:
+    """Raise ``ValueError``, saying what is wrong, for what is no cron expression."""
+    try:
+        CronSim(expression, datetime(2025, 1, 1))  # noqa: DTZ001 - any time will do
+    except CronSimError as error:
+        raise ValueError(
+            f'found "{expression}" ({str(error).lower()}); write five fields such as "0 8 * * 1-5"'
+        ) from error
