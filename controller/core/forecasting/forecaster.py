@@ -24,9 +24,10 @@ from controller.core.forecasting.trust import Trust, judged
 #: Horizons tracked until the caller names some: cold starts of 45, 120 and 180 s.
 DEFAULT_HORIZONS_SECONDS: Final = (75.0, 150.0, 210.0)
 MAX_HORIZONS: Final = 3
-#: A horizon this near a tracked one, in seconds or as a share, is answered by it.
-_NEAR_SECONDS: Final = 15.0
-_NEAR_SHARE: Final = 0.1
+#: A horizon this near a tracked one, in seconds or as a share, is answered by it: a new one learns
+#: afresh, and a P90 of a few cold starts wanders by more than its effect on a forecast.
+_NEAR_SECONDS: Final = 30.0
+_NEAR_SHARE: Final = 0.25
 _LEVELS: Final = np.array(LEVELS)
 _LEVELS.flags.writeable = False
 
