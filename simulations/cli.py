@@ -20,6 +20,7 @@ from simulations.scenario import InvalidScenario, load
 from simulations.setup import Prepared, prepare
 from simulations.traces.errors import InvalidTrace
 from simulations.traces.opening import open_trace
+from simulations.traces.readers.columns import ColumnMapping
 from simulations.traces.statistics import describe
 
 app = typer.Typer(
@@ -49,6 +50,14 @@ _BAD_INPUT = (
 ScenarioArgument = Annotated[str, typer.Argument(help="A scenario file, or a shipped one's name.")]
 TraceOption = Annotated[
     Path | None, typer.Option("--trace", help="Replay this trace in place of the scenario's.")
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        help="Columns of a CSV trace of another format, such as "
+        "time=ts;prompt_tokens=in;output_tokens=out;time_format=ms.",
+    ),
 ]
 PeakOption = Annotated[
     float | None, typer.Option(help="Scale the trace so that its peak needs this many replicas.")
@@ -87,10 +96,13 @@ def _scenario_path(text: str) -> Path:
 def _prepare(
     scenario: str,
     trace: Path | None,
+    columns: str | None,
     peak_replicas: float | None,
     from_seconds: float | None,
     to_seconds: float | None,
 ) -> Prepared:
+    if columns is not None and trace is None:
+        raise InvalidOption("--columns: tells of the file of --trace; give --trace FILE too")
     path = _scenario_path(scenario)
     spec = load(path)
     try:
@@ -98,12 +110,20 @@ def _prepare(
             spec,
             path.parent,
             trace=trace,
+            columns=_columns(columns),
             peak_replicas=peak_replicas,
             from_seconds=from_seconds,
             to_seconds=to_seconds,
         )
     except InvalidScenario as error:
         raise InvalidScenario(f"{path}: {error}") from error
+
+
+def _columns(text: str | None) -> ColumnMapping | None:
+    try:
+        return None if text is None else ColumnMapping.parse(text)
+    except InvalidTrace as error:
+        raise InvalidOption(f"--{error}") from error
 
 
 def _seeds(asked: list[int] | None, prepared: Prepared) -> list[int]:
@@ -174,6 +194,7 @@ def _replay(
 def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the command line
     scenario: ScenarioArgument,
     trace: TraceOption = None,
+    columns: ColumnsOption = None,
     peak_replicas: PeakOption = None,
     from_seconds: FromOption = None,
     to_seconds: ToOption = None,
@@ -189,7 +210,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
     try:
         _check_processes(processes)
         _check_writable(json=json, html=html)
-        prepared = _prepare(scenario, trace, peak_replicas, from_seconds, to_seconds)
+        prepared = _prepare(scenario, trace, columns, peak_replicas, from_seconds, to_seconds)
         names = list(dict.fromkeys(policy or prepared.policies or comparing.applicable(prepared)))
         seeds = _seeds(seed, prepared)
         console.print(f"{prepared.name}: {prepared.scaling}", highlight=False, soft_wrap=True)
@@ -201,10 +222,11 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one parameter is one option of the command line
     scenario: ScenarioArgument,
     policy: Annotated[str, typer.Option(help="The policy to replay.")] = "steelyard",
     trace: TraceOption = None,
+    columns: ColumnsOption = None,
     peak_replicas: PeakOption = None,
     from_seconds: FromOption = None,
     to_seconds: ToOption = None,
@@ -213,7 +235,7 @@ def run(
     """Replay a scenario under one policy and print every change of its allocation with the why."""
     console = Console()
     try:
-        prepared = _prepare(scenario, trace, peak_replicas, from_seconds, to_seconds)
+        prepared = _prepare(scenario, trace, columns, peak_replicas, from_seconds, to_seconds)
         result = comparing.run(prepared, policy, _seeds([seed], prepared)[0])
     except _BAD_INPUT as error:
         raise _fail(error) from error
@@ -230,15 +252,16 @@ def run(
 @app.command()
 def traces(
     files: Annotated[list[Path], typer.Argument(help="Trace files of any known format.")],
+    columns: ColumnsOption = None,
 ) -> None:
     """Describe traces: length, rate, burstiness and tokens."""
     table = Table("trace", "length", "requests", "mean/s", "peak/s (60 s)", "ID 1 s", "tokens")
-    for path in files:
-        try:
-            statistics = describe(open_trace(path))
-        except InvalidTrace as error:
-            raise _fail(error) from error
-        table.add_row(path.name, *statistics.cells())
+    try:
+        mapping = _columns(columns)
+        for path in files:
+            table.add_row(path.name, *describe(open_trace(path, columns=mapping)).cells())
+    except _BAD_INPUT as error:
+        raise _fail(error) from error
     Console().print(table)
 
 

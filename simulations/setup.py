@@ -16,6 +16,7 @@ from simulations.engine.fleet import Admission, EngineConfig, PoolLaw, PoolSpec,
 from simulations.engine.kernel import MAX_SLOTS
 from simulations.scenario import InvalidScenario, ReplicaSpec, ScenarioSpec
 from simulations.traces.opening import open_trace
+from simulations.traces.readers.columns import ColumnMapping
 from simulations.traces.scaling import scaled_to_peak, scaling_report
 from simulations.traces.slicing import past_traffic, slice_trace
 from simulations.traces.trace import Trace
@@ -78,6 +79,7 @@ def prepare(
     base: Path,
     *,
     trace: Path | None = None,
+    columns: ColumnMapping | None = None,
     peak_replicas: float | None = None,
     from_seconds: float | None = None,
     to_seconds: float | None = None,
@@ -85,14 +87,14 @@ def prepare(
     """Resolve a scenario; the keyword arguments override the file. ``base`` is its folder.
 
     Another ``trace`` is replayed from end to end with tokens of its own: the file's part and
-    tokens belong to the file's trace. Decisions are carried out whatever the mode: a replay is
-    there to see what they would do.
+    tokens belong to the file's trace. ``columns`` are that trace's, where its format is no known
+    one. Decisions are carried out whatever the mode: a replay is there to see what they would do.
 
     Raises:
         InvalidScenario: a field cannot be resolved.
         InvalidModelDeployment: the ModelDeployment in it is wrong.
     """
-    whole = _open(spec, base, trace)
+    whole = _open(spec, base, trace, columns)
     start, end = _part(spec, whole, other=trace is not None, asked=(from_seconds, to_seconds))
     span = (TRACE_EPOCH_SECONDS + start, TRACE_EPOCH_SECONDS + end)
     declared = replace(with_windows(spec.policy(), *span), mode=Mode.AUTO)
@@ -141,13 +143,15 @@ def prepare(
     )
 
 
-def _open(spec: ScenarioSpec, base: Path, override: Path | None) -> Trace:
+def _open(
+    spec: ScenarioSpec, base: Path, override: Path | None, columns: ColumnMapping | None
+) -> Trace:
     """The trace as it is, before any scaling."""
     source = spec.trace
     if override is not None:
         if not override.is_file():
             raise InvalidScenario(f"--trace: no file {override}; give a trace that exists")
-        return open_trace(override)
+        return open_trace(override, columns=columns)
     tokens = open_trace(_file(source.tokens, base, "tokens")) if source.tokens else None
     if source.synthetic is not None:
         return open_trace(source.synthetic, tokens=tokens)

@@ -207,6 +207,19 @@ def test_traces_describes_files_of_several_formats(tmp_path: Path) -> None:
     assert "10.0 min" in printed
 
 
+def test_any_csv_is_read_by_the_names_of_its_columns(
+    scenario: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Described and replayed alike, as the same requests in the packed form are."""
+    rows = [f"{1000.0 * t:.0f},{200 + i % 7},{20 + i % 5}" for i, t in enumerate(recorded_times())]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(["when,in,out", *rows]))
+    columns = ("--columns", "time=when,prompt_tokens=in,output_tokens=out,time_format=ms")
+    assert "2,000" in succeeded(steelyard_sim("traces", path, *columns))
+    compared = _compared(tmp_path, scenario(), "--trace", path, *columns)
+    assert compared["policies"][0]["requests"] > 1_500
+
+
 def test_policies_lists_every_policy_with_a_line_on_it() -> None:
     """Ours and the peers', by the names that compare takes."""
     printed = succeeded(steelyard_sim("policies"))
@@ -253,6 +266,8 @@ def failed(*arguments: str | Path) -> list[str]:
         (("--processes", "0"), "--processes", "1 or more"),
         (("--trace", "nowhere.csv"), "--trace", "nowhere.csv"),
         (("--trace", "small.yaml"), "small.yaml, line 1", "expected the columns"),
+        (("--columns", "time=t"), "--columns", "--trace FILE"),
+        (("--trace", "small.yaml", "--columns", "when=t"), "--columns", "key=column"),
         (("--json", "small.yaml/x.json"), "--json", "give a file"),
         (("--html", "."), "--html", "another file"),
     ],
