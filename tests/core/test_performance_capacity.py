@@ -241,6 +241,16 @@ def test_the_table_interpolates_what_is_exact(routing: Routing) -> None:
         assert table[counts] == pytest.approx(found.capacity(counts), rel=0.03)
 
 
+@pytest.mark.parametrize("routing", [BALANCED, RANDOM, WEIGHTED, OVERFLOW, SEPARATE])
+def test_the_table_is_what_one_by_one_would_be(routing: Routing) -> None:
+    """Allocations worked out together carry what each does when asked for alone."""
+    whole = fleet("8b-bf16-h100", "8b-fp8-l40s", routing=routing, limit=150)
+    table = replace(whole).table((8, 4))
+    for counts in [(8, 4), (4, 2), (1, 4), (8, 0), (0, 2), (0, 0)]:
+        alone = replace(whole)
+        assert table[counts] == pytest.approx(alone.capacity(counts), rel=1e-9)
+
+
 def test_degraded_shares_agree_one_by_one() -> None:
     """The shares of many allocations are those of each at its capacity."""
     found = fleet("8b-bf16-h100", "8b-fp8-l40s")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from controller.core.domain.variant import PerformanceProfile
 from controller.core.performance.load_curve import LoadCurve, copies, overflow, split
 from controller.core.performance.mix import QUANTILE_WEIGHTS, TokenMix
-from controller.core.performance.pool import Pool, load_curve
+from controller.core.performance.pool import Pool, load_curves
 from controller.core.performance.replica import replica_curve
 from controller.core.performance.stalls import StallTail, WaitTail
 
@@ -44,7 +44,7 @@ def chances(servers: int, top: int, load: float) -> np.ndarray:
 @pytest.mark.parametrize("load", [0.8, 0.85, 0.93])
 def test_one_processor_shared(load: float) -> None:
     """With one server: geometric, mean load / (1 - load), whatever is shared is one processor."""
-    curve = load_curve(a_pool(1, 300, limited=False))
+    curve = load_curves([a_pool(1, 300, limited=False)])[0]
     assert curve.mean_outstanding(load) == pytest.approx(load / (1.0 - load), rel=0.08)
 
 
@@ -52,7 +52,7 @@ def test_one_processor_shared(load: float) -> None:
 def test_many_servers_wait_as_erlang_says(servers: int, load: float) -> None:
     """P(an arrival waits) is Erlang's C formula."""
     expected = chances(servers, 400, load)[servers:].sum()
-    curve = load_curve(a_pool(servers, 400, limited=False))
+    curve = load_curves([a_pool(servers, 400, limited=False)])[0]
     assert curve.miss_share(load) == pytest.approx(expected, rel=0.08)
 
 
@@ -60,7 +60,7 @@ def test_many_servers_wait_as_erlang_says(servers: int, load: float) -> None:
 def test_a_full_pool_refuses_as_erlang_says(load: float) -> None:
     """P(an arrival finds all places taken) is Erlang's B formula."""
     expected = chances(50, 50, load)[-1]
-    curve = load_curve(a_pool(50, 50, limited=True))
+    curve = load_curves([a_pool(50, 50, limited=True)])[0]
     refused = float(np.interp(load, curve.rates, curve.refused))
     assert refused == pytest.approx(expected, rel=0.12)
 
@@ -91,7 +91,7 @@ def test_a_replica_without_overhead_is_a_shared_processor(load: float) -> None:
         limited=False,
     )
     rate = load * float(curve.throughput[0]) * 1e3
-    found = load_curve(pool).mean_outstanding(rate)
+    found = load_curves([pool])[0].mean_outstanding(rate)
     assert found == pytest.approx(load / (1.0 - load), rel=0.1)
 
 
@@ -123,7 +123,7 @@ def test_equal_works_wait_as_in_md1(load: float) -> None:
 
 def a_curve() -> LoadCurve:
     """A fleet that carries about 20 servers' load and refuses beyond 30 requests."""
-    return load_curve(a_pool(20, 30, limited=True))
+    return load_curves([a_pool(20, 30, limited=True)])[0]
 
 
 @given(st.floats(1.0, 60.0))

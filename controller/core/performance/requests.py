@@ -56,13 +56,18 @@ class BadTable:
         full = len(self.curve.outstanding) - 1
         return float(self.outstanding[min(max(decided, 1), full)])
 
-    def at(self, outstanding: Array, pool: int) -> Array:
-        """P(bad) at these numbers outstanding per replica in a pool of ``pool`` replicas."""
-        share = 1.0 / pool
-        rung = int(np.clip(np.searchsorted(_POOL_SHARES, share) - 1, 0, len(_POOL_SHARES) - 2))
+    def at(self, outstanding: Array, sizes: Array) -> Array:
+        """P(bad) at these numbers outstanding per replica in pools of ``sizes`` replicas.
+
+        Shape (pools, points).
+        """
+        share = 1.0 / sizes
+        rung = np.clip(np.searchsorted(_POOL_SHARES, share) - 1, 0, len(_POOL_SHARES) - 2)
         weight = (share - _POOL_SHARES[rung]) / (_POOL_SHARES[rung + 1] - _POOL_SHARES[rung])
-        row = (1.0 - weight) * self.log_bad[rung] + weight * self.log_bad[rung + 1]
-        return np.asarray(np.exp(np.interp(outstanding, self.outstanding, row)))
+        rows = np.array([np.interp(outstanding, self.outstanding, row) for row in self.log_bad])
+        return np.asarray(
+            np.exp((1.0 - weight)[:, None] * rows[rung] + weight[:, None] * rows[rung + 1])
+        )
 
 
 @lru_cache(maxsize=1024)
