@@ -54,12 +54,11 @@ def choose(
     are left out, unless the policy says ``onExhausted: Degrade`` and nothing else carries the
     demand.
     """
-    candidates = screen(policy, fleet, demand, prices, bounds, SCORED_AT_MOST)
-    scored = [_score(policy, fleet, demand, prices, a) for a in candidates]
     median = float(np.interp(0.5, np.cumsum(demand.weights), demand.rates))
-    allowed = [
-        s for s in scored if s.degraded_per_second <= prices.degraded_share_allowed * median + 1e-9
-    ]
+    degraded_allowed = prices.degraded_share_allowed * median + 1e-9
+    candidates = screen(policy, fleet, demand, prices, bounds, degraded_allowed, SCORED_AT_MOST)
+    scored = score(policy, fleet, demand, prices, candidates)
+    allowed = [s for s in scored if s.degraded_per_second <= degraded_allowed]
     reason = Reason.CHEAPEST_WITHIN_BUDGETS
     if len(allowed) < len(scored):
         reason = Reason.QUALITY_BUDGET_SPENT
@@ -71,34 +70,40 @@ def choose(
     best = min(allowed, key=lambda s: (s.total, s.cost_per_hour))
     if fleet.capacity(best.allocation) < median and best.allocation == bounds[1]:
         reason = Reason.INFEASIBLE_WITHIN_LIMITS
-    return Choice(best, reason, _rejected(best, scored, prices, median))
+    return Choice(best, reason, _rejected(best, scored, degraded_allowed))
 
 
-def _score(
+def score(
     policy: Policy,
     fleet: FleetCapacity,
     demand: DemandNodes,
     prices: Prices,
-    allocation: Allocation,
-) -> Scored:
-    cost = cost_per_hour(policy, allocation)
-    missed_share, degraded_share = fleet.shares(allocation, demand.rates)
+    allocations: list[Allocation],
+) -> list[Scored]:
+    """Expected misses, degraded requests and total price of each allocation."""
+    missed_shares, degraded_shares = fleet.shares_of(allocations, demand.rates)
     weighted = demand.weights * demand.rates
-    missed, degraded = float(weighted @ missed_share), float(weighted @ degraded_share)
-    total = cost / 3600.0 + prices.miss * missed + prices.degraded * degraded
-    return Scored(allocation, cost, missed, degraded, total)
+    missed, degraded = (missed_shares @ weighted).tolist(), (degraded_shares @ weighted).tolist()
+    scored = []
+    for allocation, late, spilled in zip(allocations, missed, degraded, strict=True):
+        cost = cost_per_hour(policy, allocation)
+        total = cost / 3600.0 + prices.miss * late + prices.degraded * spilled
+        scored.append(Scored(allocation, cost, late, spilled, total))
+    return scored
 
 
 def cost_per_hour(policy: Policy, allocation: Allocation) -> float:
     """Price of an allocation, in the price table's currency per hour."""
     return sum(
-        n * variant.cost_per_replica_hour
-        for n, variant in zip(allocation, policy.variants, strict=True)
+        [
+            n * variant.cost_per_replica_hour
+            for n, variant in zip(allocation, policy.variants, strict=True)
+        ]
     )
 
 
 def _rejected(
-    best: Scored, scored: list[Scored], prices: Prices, median: float
+    best: Scored, scored: list[Scored], degraded_allowed: float
 ) -> tuple[RejectedAlternative, ...]:
     others = sorted((s for s in scored if s is not best), key=lambda s: s.total)
     return tuple(
@@ -108,7 +113,7 @@ def _rejected(
             missed_per_second=s.missed_per_second,
             degraded_per_second=s.degraded_per_second,
             reason=Reason.QUALITY_BUDGET_SPENT
-            if s.degraded_per_second > prices.degraded_share_allowed * median + 1e-9
+            if s.degraded_per_second > degraded_allowed
             else Reason.CHEAPEST_WITHIN_BUDGETS,
         )
         for s in others[:EXPLAINED_AT_MOST]

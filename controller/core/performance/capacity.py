@@ -44,6 +44,7 @@ class FleetCapacity:
     correction: float = 1.0
     _capacities: dict[Allocation, float] = field(default_factory=dict, init=False, repr=False)
     _tables: dict[Allocation, Table] = field(default_factory=dict, init=False, repr=False)
+    _degraded_columns: dict[Allocation, Array] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Reject a correction no replica can have; raises ``ValueError``."""
@@ -101,11 +102,23 @@ class FleetCapacity:
 
     def shares(self, allocation: Allocation, arrival_rates: Array) -> tuple[Array, Array]:
         """Missed and degraded shares at many arrival rates at once, both of their shape."""
-        curve = self._fleet.curve(allocation)
-        if curve is None:
-            return np.ones(len(arrival_rates)), np.zeros(len(arrival_rates))
+        missed, degraded = self.shares_of([allocation], arrival_rates)
+        return missed[0], degraded[0]
+
+    def shares_of(
+        self, allocations: Sequence[Allocation], arrival_rates: Array
+    ) -> tuple[Array, Array]:
+        """``shares`` of many allocations, both of shape (allocations, rates)."""
         rates = arrival_rates / self.correction
-        return curve.miss_shares(rates), self._degraded(curve, rates)
+        log_rates = np.log(np.maximum(rates, 1e-300))
+        log_missed = np.zeros((len(allocations), len(rates)))
+        degraded = np.zeros(log_missed.shape)
+        for row, allocation in enumerate(allocations):
+            curve = self._fleet.curve(allocation)
+            if curve is not None:
+                log_missed[row] = np.interp(log_rates, curve.log_rates, curve.log_bad)
+                degraded[row] = np.interp(rates, curve.rates, self._degraded(allocation, curve))
+        return np.exp(log_missed), degraded
 
     def degraded_shares(self, counts: NDArray[np.int64]) -> Array:
         """Degraded share at capacity of many allocations, ``counts`` (allocations, variants).
@@ -118,6 +131,19 @@ class FleetCapacity:
         whole = served.sum(axis=1)
         part = served[:, self._fallbacks].sum(axis=1)
         return np.asarray(np.where(whole > 0.0, part / np.maximum(whole, 1e-12), 0.0))
+
+    def overflow_rates(self, counts: NDArray[np.int64]) -> Array:
+        """Arrival rate beyond which everything more overflows to the Fallbacks, (allocations,).
+
+        ``counts`` (allocations, variants). It is what the Primaries finish at their queue limits:
+        of less than this only some overflows, in bursts. Infinite where nothing ever does.
+        """
+        kept = np.zeros(len(counts))
+        for v in set(range(len(self.variants))).difference(self._fallbacks):
+            some = counts[:, v] > 0
+            kept[some] += counts[some, v] * self._fleet.finished_at_limit(v)
+        spills = counts[:, self._fallbacks].any(axis=1)
+        return np.where(spills, kept * self.correction, np.inf)
 
     def with_mix(self, mix: TokenMix) -> "FleetCapacity":
         """Return the same fleet under another token mix."""
@@ -192,9 +218,13 @@ class FleetCapacity:
         """The fleet as the profiles have it."""
         return RoutedFleet(variants=self.variants, slo=self.slo, routing=self.routing, mix=self.mix)
 
-    def _degraded(self, curve: LoadCurve, rates: Array) -> Array:
-        column = curve.served[:, self._fallbacks].sum(axis=1)
-        return np.asarray(np.interp(rates, curve.rates, column))
+    def _degraded(self, allocation: Allocation, curve: LoadCurve) -> Array:
+        """Share that Fallbacks take at the curve's rates."""
+        known = self._degraded_columns.get(allocation)
+        if known is None:
+            known = curve.served[:, self._fallbacks].sum(axis=1)
+            self._degraded_columns[allocation] = known
+        return known
 
     @cached_property
     def _fallbacks(self) -> list[int]:

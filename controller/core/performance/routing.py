@@ -9,6 +9,7 @@
 ``PerEndpoint`` balancing makes every replica a pool of one, ``LeastLoaded`` balances a pool.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,6 +90,12 @@ class RoutedFleet:
         if count == 0:
             return 0.0
         return self.carried(self._pooled(self.only(variant, count)))
+
+    def finished_at_limit(self, variant: int) -> float:
+        """Rate one replica of a variant finishes at its queue limit; infinite without a limit."""
+        if self._limits[variant] is None:
+            return math.inf
+        return float(self._balanced(self.only(variant, 1))[0].finished[-1])
 
     def optimal_weights(self, allocation: Allocation) -> Weights:
         """Traffic share of every variant in proportion to what its pool carries; sums to 1."""
