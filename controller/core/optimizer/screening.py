@@ -45,14 +45,6 @@ class _Grid:
     degraded_share: NDArray[np.float64] | None
     overflow_rates: NDArray[np.float64] | None
 
-    def degraded_per_second(self, demand: DemandNodes, mean: float) -> NDArray[np.float64] | None:
-        """Expected requests degraded in a second of ``mean`` arrivals; None without a Fallback."""
-        if self.overflow_rates is not None:
-            return _beyond(self.overflow_rates, demand)
-        if self.degraded_share is not None:
-            return self.degraded_share * mean
-        return None
-
 
 @lru_cache(maxsize=256)
 def _grid(
@@ -99,25 +91,39 @@ def screen(
     """
     unit_prices = tuple([variant.cost_per_replica_hour for variant in policy.variants])
     grid = _grid(fleet, unit_prices, *bounds)
-    total = grid.handicap + prices.miss * _beyond(grid.capacity, demand)
     mean = float(demand.rates @ demand.weights)
-    degraded = grid.degraded_per_second(demand, mean)
-    if degraded is not None:
-        within = total + prices.degraded * degraded
-        if policy.quality.on_exhausted is OnExhausted.HOLD:
-            within[degraded > _SHARE_ERROR * degraded_allowed] = np.inf
-        if within.min() < np.inf:
-            total = within
-    best = (
-        np.argpartition(total, at_most)[:at_most] if len(total) > at_most else np.arange(len(total))
-    )
-    return [tuple(row) for row in grid.counts[best[total[best] < np.inf]].tolist()]
+    anyhow = grid.handicap + _beyond(grid.capacity, demand, mean, prices.miss)
+    if grid.overflow_rates is not None:
+        degraded = _beyond(grid.overflow_rates, demand, mean, 1.0)
+    elif grid.degraded_share is not None:
+        degraded = grid.degraded_share * mean
+    else:
+        return _least(grid, anyhow, at_most)
+    within = anyhow + prices.degraded * degraded
+    if policy.quality.on_exhausted is OnExhausted.HOLD:
+        within[degraded > _SHARE_ERROR * degraded_allowed] = np.inf
+    return _least(grid, within, at_most) or _least(grid, anyhow, at_most)
 
 
-def _beyond(limit: NDArray[np.float64], demand: DemandNodes) -> NDArray[np.float64]:
-    """Expected demand above each limit, in requests/s: linear between the demand's rates."""
-    rates, weights = demand.rates, demand.weights
-    above = np.maximum(rates - rates[:, None], 0.0) @ weights
-    knots = np.concatenate(([0.0], rates))
-    at_knots = np.concatenate(([float(rates @ weights)], above))
+def _least(grid: _Grid, total: NDArray[np.float64], at_most: int) -> list[Allocation]:
+    """The ``at_most`` allocations of least finite total."""
+    if len(total) > at_most:
+        best = total.argpartition(at_most)[:at_most]
+        best = best[total[best] < np.inf]
+    else:
+        best = np.flatnonzero(total < np.inf)
+    return [tuple(row) for row in grid.counts[best].tolist()]
+
+
+def _beyond(
+    limit: NDArray[np.float64], demand: DemandNodes, mean: float, price: float
+) -> NDArray[np.float64]:
+    """Price of the expected demand above each limit, per second: linear between its rates.
+
+    ``mean`` is the mean of the demand in requests/s.
+    """
+    rates = demand.rates
+    above = np.maximum(rates - rates[:, None], 0.0) @ demand.weights
+    knots = np.concatenate(((0.0,), rates))
+    at_knots = np.concatenate(((mean,), above)) * price
     return np.interp(limit, knots, at_knots)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from controller.core.domain.decision import Allocation
 from controller.core.domain.policy import Routing, Slo
 from controller.core.domain.variant import Role, Variant
-from controller.core.performance.load_curve import LoadCurve
 from controller.core.performance.mix import TokenMix
 from controller.core.performance.routing import RoutedFleet
 from controller.core.performance.tables import Table, tabulate
@@ -44,7 +43,9 @@ class FleetCapacity:
     correction: float = 1.0
     _capacities: dict[Allocation, float] = field(default_factory=dict, init=False, repr=False)
     _tables: dict[Allocation, Table] = field(default_factory=dict, init=False, repr=False)
-    _degraded_columns: dict[Allocation, Array] = field(default_factory=dict, init=False, repr=False)
+    _columns: dict[Allocation, tuple[Array, ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         """Reject a correction no replica can have; raises ``ValueError``."""
@@ -114,10 +115,10 @@ class FleetCapacity:
         log_missed = np.zeros((len(allocations), len(rates)))
         degraded = np.zeros(log_missed.shape)
         for row, allocation in enumerate(allocations):
-            curve = self._fleet.curve(allocation)
-            if curve is not None:
-                log_missed[row] = np.interp(log_rates, curve.log_rates, curve.log_bad)
-                degraded[row] = np.interp(rates, curve.rates, self._degraded(allocation, curve))
+            columns = self._columns.get(allocation) or self._columns_of(allocation)
+            if columns:
+                log_missed[row] = np.interp(log_rates, columns[0], columns[1])
+                degraded[row] = np.interp(rates, columns[2], columns[3])
         return np.exp(log_missed), degraded
 
     def degraded_shares(self, counts: NDArray[np.int64]) -> Array:
@@ -218,13 +219,18 @@ class FleetCapacity:
         """The fleet as the profiles have it."""
         return RoutedFleet(variants=self.variants, slo=self.slo, routing=self.routing, mix=self.mix)
 
-    def _degraded(self, allocation: Allocation, curve: LoadCurve) -> Array:
-        """Share that Fallbacks take at the curve's rates."""
-        known = self._degraded_columns.get(allocation)
-        if known is None:
-            known = curve.served[:, self._fallbacks].sum(axis=1)
-            self._degraded_columns[allocation] = known
-        return known
+    def _columns_of(self, allocation: Allocation) -> tuple[Array, ...]:
+        """Log rates and log missed share there, rates and degraded share there; () if none serve.
+
+        Laid out once, since a decision looks a handful of allocations up every tick.
+        """
+        curve = self._fleet.curve(allocation)
+        if curve is None:
+            return ()
+        degraded = curve.served[:, self._fallbacks].sum(axis=1)
+        columns = (curve.log_rates, curve.log_bad, curve.rates, degraded)
+        self._columns[allocation] = columns
+        return columns
 
     @cached_property
     def _fallbacks(self) -> list[int]:

@@ -19,6 +19,7 @@ _BINS: Final = 512
 _LEAST_PROBABILITY: Final = 1e-9
 #: Expected arrivals of the ladder; beyond its end sums are standardised.
 _COUNTS: Final[Array] = np.concatenate([[1e-3], np.geomspace(0.02, 400.0, 28)])
+_LOG_COUNTS: Final[Array] = np.log(_COUNTS)
 #: Below this many expected arrivals a sum is looked up as it is, above standardised.
 _FEW: Final = 5.0
 _UTILISATIONS: Final[Array] = np.linspace(0.04, 0.96, 13)
@@ -31,11 +32,18 @@ def _masses(works: Array, width: Array) -> Array:
     position = np.minimum(works[None, :] / width[:, None], _BINS - 2.0)
     below = position.astype(np.int64)
     above_share = position - below
-    masses = np.zeros((len(width), 2 * _BINS))
-    rows = np.broadcast_to(np.arange(len(width))[:, None], below.shape)
-    np.add.at(masses, (rows, below), QUANTILE_WEIGHTS * (1.0 - above_share))
-    np.add.at(masses, (rows, below + 1), QUANTILE_WEIGHTS * above_share)
-    return masses
+    cells = below + 2 * _BINS * np.arange(len(width))[:, None]
+    masses = np.bincount(
+        np.concatenate([cells.ravel(), cells.ravel() + 1]),
+        np.concatenate(
+            [
+                (QUANTILE_WEIGHTS * (1.0 - above_share)).ravel(),
+                (QUANTILE_WEIGHTS * above_share).ravel(),
+            ]
+        ),
+        minlength=2 * _BINS * len(width),
+    )
+    return masses.reshape(len(width), 2 * _BINS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,16 +75,23 @@ class StallTail:
 
     def above(self, count: Array, amount: Array) -> Array:
         """P(sum > ``amount``) when ``count`` works are expected; arrays of one shape."""
+        found = np.ones(count.shape)
+        positive = amount > 0.0
+        found[positive] = np.exp(self._log_above(count[positive], amount[positive]))
+        return found
+
+    def _log_above(self, count: Array, amount: Array) -> Array:
         held = np.clip(count, _COUNTS[0], _COUNTS[-1])
         rung = np.clip(np.searchsorted(_COUNTS, held) - 1, 0, len(_COUNTS) - 2)
-        share = np.log(held / _COUNTS[rung]) / np.log(_COUNTS[rung + 1] / _COUNTS[rung])
+        share = (np.log(held) - _LOG_COUNTS[rung]) / np.diff(_LOG_COUNTS)[rung]
+        few = count < _FEW
         score = (amount - count) / np.sqrt(np.maximum(count, _COUNTS[0]) * self.second_moment)
         result = np.zeros(held.shape)
         for step, weight in ((rung, 1.0 - share), (rung + 1, share)):
-            base = _COUNTS[step]
-            scaled = base + score * np.sqrt(base * self.second_moment)
-            result += weight * self._log_tail(step, np.where(count < _FEW, amount, scaled))
-        return np.asarray(np.where(amount <= 0.0, 1.0, np.exp(result)))
+            deviations = np.sqrt(_COUNTS * self.second_moment)[step]
+            scaled = _COUNTS[step] + score * deviations
+            result += weight * self._log_tail(step, np.where(few, amount, scaled))
+        return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
