@@ -43,7 +43,7 @@ def _masses(works: Array, width: Array) -> Array:
         ),
         minlength=2 * _BINS * len(width),
     )
-    return masses.reshape(len(width), 2 * _BINS)
+    return np.asarray(masses.reshape(len(width), 2 * _BINS), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
