@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("controller", "simulations")
 #: Lines of code a function or a module of the core may have.
@@ -87,7 +85,6 @@ def test_functions_of_the_core_are_short() -> None:
     assert [(name, lines) for name, lines in found if lines > LONGEST_FUNCTION] == []
 
 
-@pytest.mark.xfail(reason="the planner and the fleet's capacity await their parting")
 def test_modules_of_the_core_hold_one_idea() -> None:
     """No module of the core is longer than one idea needs."""
     lines = {
