@@ -1,8 +1,10 @@
 """Screening: of thousands of allocations, the few worth scoring in full.
 
 Everything that does not depend on the tick (cost, capacity and what is degraded of every
-allocation) is laid out once for a capacity table. A tick then prices the capacity that is short
-over the demand's distribution, which is the fluid limit of the full score, and keeps the best few.
+allocation) is laid out once for a capacity table, by rising cost. A tick then prices the capacity
+that is short over the demand's distribution, which is the fluid limit of the full score, and keeps
+the best few. What costs clearly more by itself than the best allocation without Fallbacks costs
+with its misses is not looked at.
 
 What is degraded is a share of the arrivals where variants share their traffic. An ``Overflow``
 Fallback serves what the Primaries refuse, in the fluid limit all beyond what they can finish: a
@@ -30,13 +32,20 @@ _IDLE: Final = 1e6
 _SHARE_ERROR: Final = 1.03
 
 
+#: How far above that cost is clear: a share, and so many of the dearest replicas, since the full
+#: score sees misses where the fluid limit sees none.
+_CLEAR_SHARE: Final = 0.1
+_CLEAR_REPLICAS: Final = 3
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Grid:
-    """All allocations within bounds, by rising capacity; arrays share their first axis.
+    """All allocations within bounds, by rising ``handicap``; arrays share their first axis.
 
     ``handicap`` is the cost per second, with so much on top for those that hold a replica of no use
     that they come after all others. ``degraded_share`` of the arrivals is degraded, and of those
     beyond ``overflow_rates`` all: either of them is None where there is no such thing.
+    ``without_fallback`` are the positions of those with no more Fallbacks than they must have.
     """
 
     counts: NDArray[np.int64]
@@ -44,6 +53,7 @@ class _Grid:
     handicap: NDArray[np.float64]
     degraded_share: NDArray[np.float64] | None
     overflow_rates: NDArray[np.float64] | None
+    without_fallback: NDArray[np.intp]
 
 
 @lru_cache(maxsize=256)
@@ -52,17 +62,19 @@ def _grid(
 ) -> _Grid:
     table = fleet.table(high)[tuple(slice(n, None) for n in low)]
     counts = np.indices(table.shape).reshape(len(low), -1).T + np.array(low)
-    capacity = table.reshape(-1)
-    order = np.argsort(capacity, kind="stable")
+    handicap = counts @ np.array(prices) / 3600.0 + _IDLE * _idle(table)
+    order = np.argsort(handicap, kind="stable")
     counts = counts[order]
-    any_fallback = any(variant.role is Role.FALLBACK for variant in fleet.variants)
-    overflows = any_fallback and fleet.routing.law is RoutingLaw.OVERFLOW
+    fallbacks = [v for v, variant in enumerate(fleet.variants) if variant.role is Role.FALLBACK]
+    overflows = bool(fallbacks) and fleet.routing.law is RoutingLaw.OVERFLOW
+    fewest = counts[:, fallbacks] == np.array([low[v] for v in fallbacks])
     return _Grid(
         counts=counts,
-        capacity=capacity[order],
-        handicap=counts @ np.array(prices) / 3600.0 + _IDLE * _idle(table)[order],
-        degraded_share=fleet.degraded_shares(counts) if any_fallback and not overflows else None,
+        capacity=table.reshape(-1)[order],
+        handicap=handicap[order],
+        degraded_share=fleet.degraded_shares(counts) if fallbacks and not overflows else None,
         overflow_rates=fleet.overflow_rates(counts) if overflows else None,
+        without_fallback=np.flatnonzero(fewest.all(axis=1)),
     )
 
 
@@ -92,11 +104,16 @@ def screen(
     unit_prices = tuple([variant.cost_per_replica_hour for variant in policy.variants])
     grid = _grid(fleet, unit_prices, *bounds)
     mean = float(demand.rates @ demand.weights)
-    anyhow = grid.handicap + _beyond(grid.capacity, demand, mean, prices.miss)
+    shortfall = _shortfall(demand, mean)
+    plain = grid.without_fallback
+    bound = (grid.handicap[plain] + prices.miss * np.interp(grid.capacity[plain], *shortfall)).min()
+    bound += _CLEAR_SHARE * bound + _CLEAR_REPLICAS * max(unit_prices) / 3600.0
+    end = max(int(grid.handicap.searchsorted(bound, side="right")), at_most)
+    anyhow = grid.handicap[:end] + prices.miss * np.interp(grid.capacity[:end], *shortfall)
     if grid.overflow_rates is not None:
-        degraded = _beyond(grid.overflow_rates, demand, mean, 1.0)
+        degraded = np.interp(grid.overflow_rates[:end], *shortfall)
     elif grid.degraded_share is not None:
-        degraded = grid.degraded_share * mean
+        degraded = grid.degraded_share[:end] * mean
     else:
         return _least(grid, anyhow, at_most)
     within = anyhow + prices.degraded * degraded
@@ -115,15 +132,11 @@ def _least(grid: _Grid, total: NDArray[np.float64], at_most: int) -> list[Alloca
     return [tuple(row) for row in grid.counts[best].tolist()]
 
 
-def _beyond(
-    limit: NDArray[np.float64], demand: DemandNodes, mean: float, price: float
-) -> NDArray[np.float64]:
-    """Price of the expected demand above each limit, per second: linear between its rates.
+def _shortfall(demand: DemandNodes, mean: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Expected demand (requests/s) above a limit, at rising limits; linear between them.
 
     ``mean`` is the mean of the demand in requests/s.
     """
     rates = demand.rates
     above = np.maximum(rates - rates[:, None], 0.0) @ demand.weights
-    knots = np.concatenate(((0.0,), rates))
-    at_knots = np.concatenate(((mean,), above)) * price
-    return np.interp(limit, knots, at_knots)
+    return np.concatenate(((0.0,), rates)), np.concatenate(((mean,), above))
