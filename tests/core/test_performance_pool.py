@@ -115,10 +115,27 @@ def test_stalls_are_compound_poisson(count: float) -> None:
 @pytest.mark.parametrize("load", [0.3, 0.7])
 def test_equal_works_wait_as_in_md1(load: float) -> None:
     """The mean wait of M/D/1 is load / (2 (1 - load)) works."""
-    tail = WaitTail.of(np.ones(len(QUANTILE_WEIGHTS)), 40.0)
+    tail = WaitTail.of(np.ones(len(QUANTILE_WEIGHTS)), 40.0, whole=True)
     grid = np.linspace(0.0, 39.0, 4_000)
     mean = float(tail.above(np.full(len(grid), load), grid).sum() * (grid[1] - grid[0]))
     assert mean == pytest.approx(load / (2.0 * (1.0 - load)), rel=0.08)
+
+
+def test_a_wait_behind_long_works_is_pollaczek_and_khinchines() -> None:
+    """Works longer than the table still count: P(wait > y) of M/G/1 by simulation."""
+    generator = np.random.default_rng(4)
+    works = np.full(len(QUANTILE_WEIGHTS), 0.5)
+    works[-12:] = 60.0
+    works /= QUANTILE_WEIGHTS @ works
+    longest, load = 0.5 * float(works[-1]), 0.4
+    served = generator.choice(works, 400_000, p=QUANTILE_WEIGHTS)
+    gaps = generator.exponential(1.0 / load, len(served))
+    steps = np.concatenate([[0.0], np.cumsum(served[:-1] - gaps[1:])])
+    waits = steps - np.minimum.accumulate(steps)
+    tail = WaitTail.of(works, longest, whole=True)
+    for amount in (0.1 * longest, 0.5 * longest, 0.95 * longest):
+        found = float(tail.above(np.array([load]), np.array([amount]))[0])
+        assert found == pytest.approx(float((waits > amount).mean()), rel=0.1)
 
 
 def a_curve() -> LoadCurve:

@@ -8,7 +8,9 @@ a request), so the mean iteration solves
 where q is the share of iterations that hold prompt tokens at all: prompts arrive at random while
 the previous iteration runs, and the iteration time is convex in its tokens, so the mean over that
 mixture is not the time of the mean batch. The replica completes X = a / T requests per millisecond,
-and x = b + X tau requests are outstanding, tau being the time until a prompt's own iteration ends.
+and x = b + a c + X tau requests are outstanding: with c chunks a prompt, a c are in their prefill
+when an iteration starts, and tau is the wait for that. (Counted over time rather than over
+iterations more are: but while they are prefilled, which takes long, that many fewer decode.)
 
 **Spread.** A replica is close to a processor-sharing queue with state-dependent speed, whose number
 in system does not depend on the distribution of the work. It differs in that everyone advances one
@@ -120,7 +122,7 @@ def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
     iteration = prompts / throughput
     residual = 0.5 * ((1.0 - share) * alone**2 + share * both**2) / iteration
     queueing = _queueing(profile, mix, throughput, per_decode * decodes)
-    outstanding = decodes + throughput * (residual + both * chunks + queueing)
+    outstanding = decodes + prompts * chunks + throughput * (residual + queueing)
     outstanding = np.maximum.accumulate(outstanding) + _RISE * decodes
     prefill = np.maximum(iteration - alone, 0.0) / prompts
     log_x = np.log(outstanding)

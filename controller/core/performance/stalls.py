@@ -102,8 +102,12 @@ class WaitTail:
     width: float
 
     @classmethod
-    def of(cls, works: Array, longest: float) -> "WaitTail":
-        """Tabulate for these normalised works up to a wait of ``longest`` mean works."""
+    def of(cls, works: Array, longest: float, *, whole: bool) -> "WaitTail":
+        """Tabulate for these normalised works up to a wait of ``longest`` mean works.
+
+        ``whole``: what is left of a work counts even beyond that; else it is left out, as if
+        nobody came while so much is left.
+        """
         width = max(longest, 1.0) / _BINS
         grid = np.arange(2 * _BINS) * width
         residual = (works[None, :] > grid[:, None]) @ QUANTILE_WEIGHTS
@@ -111,6 +115,8 @@ class WaitTail:
         residual[1:] = 0.5 * (residual[1:] + residual[:-1])
         residual[0] *= 0.5
         residual[_BINS:] = 0.0
+        if whole:
+            residual[_BINS] = QUANTILE_WEIGHTS @ np.maximum(works / width - _BINS, 0.0)
         residual /= residual.sum()
         damping = np.exp(-_DAMPING * np.arange(2 * _BINS) / _BINS)
         transform = np.fft.rfft(residual * damping)
