@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from controller.core.domain.observation import TOKEN_EDGES, Traffic
 from controller.core.performance.lengths import STANDS_SECONDS, TokenLengths, shape_of
-from controller.core.performance.mix import QUANTILE_WEIGHTS
+from controller.core.performance.mix import QUANTILE_EDGES, QUANTILE_WEIGHTS, TokenMix
 
 Window = Callable[..., Traffic]
 
@@ -87,3 +87,35 @@ def test_a_shape_has_mean_one_and_rises_over_its_bins(counts: list[int]) -> None
     shape = shape_of(tuple(map(float, counts)), tuple(map(float, counts)))
     assert np.all(np.diff(shape.prompt) >= -1e-9)
     assert float(QUANTILE_WEIGHTS @ np.array(shape.prompt)) == pytest.approx(1.0)
+
+
+def _histogram(tokens: np.ndarray) -> tuple[float, ...]:
+    counts = np.bincount(np.searchsorted(TOKEN_EDGES, tokens), minlength=len(TOKEN_EDGES) + 1)
+    return tuple(counts.astype(float).tolist())
+
+
+@pytest.mark.parametrize("window", [8_192, 32_768, 131_072])
+def test_the_longest_prompts_end_at_the_context_window(window: int) -> None:
+    """A histogram does not say where its last bucket ends; the power of two in it does."""
+    draws = np.random.default_rng(2).lognormal(np.log(0.2 * window), 1.2, 50_000)
+    tokens = np.clip(draws, 1.0, window)
+    shape = shape_of(_histogram(tokens), _histogram(tokens))
+    true = TokenMix.from_samples(tokens, tokens).shape
+    assert shape.prompt[-1] == pytest.approx(true.prompt[-1], rel=0.06)
+    assert shape.moments[2][0] == pytest.approx(true.moments[2][0], rel=0.15)
+
+
+def test_short_prompts_may_fill_their_last_bucket() -> None:
+    """Below any context window a bucket is taken to be full up to its edge."""
+    tokens = np.random.default_rng(2).uniform(1.0, 1_000.0, 50_000)
+    shape = shape_of(_histogram(tokens), _histogram(tokens))
+    assert shape.prompt[-1] * tokens.mean() == pytest.approx(1_000.0, rel=0.2)
+
+
+def test_the_rarest_prompts_are_told_apart() -> None:
+    """One prompt in a thousand of ten times the length of the others is in the shape."""
+    tokens = np.full(100_000, 800.0)
+    tokens[:100] = 15_000.0
+    shape = shape_of(_histogram(tokens), _histogram(tokens))
+    top = np.array(shape.prompt)[np.array(QUANTILE_EDGES[:-1]) >= 0.999]
+    assert top.min() > 5.0 * shape.prompt[len(shape.prompt) // 2]

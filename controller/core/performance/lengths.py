@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.domain.observation import TOKEN_EDGES, Traffic
-from controller.core.performance.mix import TokenMix, TokenShape
+from controller.core.performance.mix import QUANTILE_WEIGHTS, TokenMix, TokenShape
 
 #: Seconds after which a length seen counts 1/e.
 MEMORY_SECONDS = 6 * 3600.0
@@ -22,9 +22,12 @@ STANDS_SECONDS = 3600.0
 #: A new shape takes over once a bin of it lies this much off. With every shape all capacity tables
 #: are worked out anew, and following the noise of the tail costs (2.7 % on servegen-m-mid).
 SHAPE_TOLERANCE = 0.2
-#: Points of the quantile functions, and the step that pairs them as if independent.
-_POINTS = 512
-_STRIDE = 197
+#: Points of the quantile functions, so many that the longest prompts are still told apart, and the
+#: step that pairs them as if independent.
+_POINTS = 8192
+_STRIDE = 5063
+#: Below this many tokens nothing is known of where lengths end within a bucket.
+_LEAST_WINDOW = 2000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,7 @@ class TokenLengths:
             prompt=prompt,
             output=output,
             at_seconds=now,
-            shape=_kept_or_new(self.shape, shape_of(prompt, output)),
+            shape=_kept_or_new(self.shape, shape_of(prompt, output), min(sum(prompt), sum(output))),
             shape_at_seconds=now,
         )
 
@@ -73,12 +76,15 @@ def shape_of(prompt: tuple[float, ...], output: tuple[float, ...]) -> TokenShape
     return TokenMix.from_samples(_quantiles(prompt), _quantiles(output)[order]).shape
 
 
-def _kept_or_new(old: TokenShape | None, new: TokenShape) -> TokenShape:
+def _kept_or_new(old: TokenShape | None, new: TokenShape, requests: float) -> TokenShape:
     if old is None:
         return new
     before, after = np.array((old.prompt, old.output)), np.array((new.prompt, new.output))
     off = np.abs(after - before) / np.maximum(before, 1.0)
-    return old if float(off.max()) <= SHAPE_TOLERANCE else new
+    # Bins of the tail hold a few requests each, and move with the draw of these.
+    beyond = 1.0 - np.cumsum(QUANTILE_WEIGHTS) + QUANTILE_WEIGHTS
+    drawn = 1.0 / np.sqrt(1.0 + requests * beyond)
+    return old if bool((off <= SHAPE_TOLERANCE + drawn).all()) else new
 
 
 def _added(old: tuple[float, ...], new: tuple[float, ...], kept: float) -> tuple[float, ...]:
@@ -89,8 +95,20 @@ def _added(old: tuple[float, ...], new: tuple[float, ...], kept: float) -> tuple
 
 def _quantiles(counts: tuple[float, ...]) -> NDArray[np.float64]:
     """Lengths at evenly spaced probabilities, log-linear inside a bucket."""
-    edges = np.log(np.array((0.5, *TOKEN_EDGES, 2.0 * TOKEN_EDGES[-1])))
+    edges = np.array((0.5, *TOKEN_EDGES, 2.0 * TOKEN_EDGES[-1]))
+    last = int(np.flatnonzero(counts)[-1])
+    edges[last + 1] = _longest(edges[last], edges[last + 1])
     cumulative = np.concatenate(([0.0], np.cumsum(counts)))
     probabilities = (np.arange(_POINTS) + 0.5) / _POINTS
-    logs = np.interp(probabilities * cumulative[-1], cumulative, edges)
+    logs = np.interp(probabilities * cumulative[-1], cumulative, np.log(edges))
     return np.asarray(np.maximum(np.exp(logs), 1.0))
+
+
+def _longest(above: float, upto: float) -> float:
+    """Where lengths end that were seen in this bucket and in none beyond.
+
+    Context windows are powers of two, and whether the longest prompts are of 130,000 or of 200,000
+    tokens decides whether they can meet a time to first token at all.
+    """
+    window = 2.0 ** np.floor(np.log2(upto))
+    return float(window) if above >= _LEAST_WINDOW and window > above else upto

@@ -139,8 +139,11 @@ def _bin_means(values: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def _joint_moments(p: NDArray[np.float64], d: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
-    powers = range(_MOMENT_ORDER)
-    return tuple(tuple(float((p**a * d**b).mean()) for b in powers) for a in powers)
+    powers = [np.ones((2, len(p)))]
+    for _ in range(1, _MOMENT_ORDER):
+        powers.append(powers[-1] * np.stack([p, d]))
+    prompts, outputs = np.stack(powers, axis=1)
+    return tuple(tuple(row) for row in (prompts @ outputs.T / len(p)).tolist())
 
 
 def _lognormal_shape(variation: float) -> TokenShape:
