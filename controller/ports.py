@@ -5,6 +5,7 @@ suspend, so a simulation steps the coroutines by hand and needs no event loop.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from controller.core.domain.decision import Decision
@@ -50,25 +51,47 @@ class TrafficArchive(Protocol):
     """What the metrics store remembers from before the first observation."""
 
     async def past(self, policy: Policy, now: float) -> PastTraffic | None:
-        """Return traffic before ``now``, or None when nothing is kept; raises ``PortError``."""
+        """Return traffic before ``now``, or None when nothing is kept.
+
+        Raises ``PortError`` where it cannot be told yet: the object is then held until it can.
+        """
         ...
 
 
-class Actuator(Protocol):
-    """Carries a decision out: replicas through the scale subresource, and route weights."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One object's decision and what it was made on."""
 
-    async def actuate(self, policy: Policy, decision: Decision, now: float) -> None:
-        """Bring the targets to the decision, writing only what differs; raises ``PortError``."""
+    policy: Policy
+    observation: Observation
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What is told of one object: its decision, and why it could not be carried out, if so."""
+
+    planned: Planned
+    problem: PortError | None
+
+
+class Actuator(Protocol):
+    """Carries decisions out: replicas through the scale subresource, and route weights."""
+
+    async def actuate(self, planned: Sequence[Planned], now: float) -> Sequence[PortError | None]:
+        """Bring the targets to the decisions, writing only what differs.
+
+        Returns, in the same order, what kept each from being carried out: it never raises for one
+        object, so that no other waits for the next cycle.
+        """
         ...
 
 
 class Reporter(Protocol):
     """Tells users what was seen and decided."""
 
-    async def report(
-        self, policy: Policy, observation: Observation, decision: Decision, now: float
-    ) -> None:
-        """Publish status, conditions and telemetry; raises ``PortError``."""
+    async def report(self, reports: Sequence[Report], now: float) -> Sequence[PortError | None]:
+        """Publish status, conditions and telemetry; returns what failed, in the same order."""
         ...
 
 

@@ -13,6 +13,7 @@ from controller.core.domain.decision import Decision
 from controller.core.domain.observation import Observation, PastTraffic, VariantObservation
 from controller.core.domain.policy import Policy, RoutingLaw
 from controller.core.domain.variant import Role
+from controller.ports import Planned, PortError, Report
 from simulations.engine.fleet import EngineConfig, Fleet, PoolSpec, Totals
 from simulations.traces.trace import Arrivals, Trace
 from simulations.world.cluster import Cluster
@@ -198,20 +199,29 @@ class World:
         """Traffic archive: the part of the trace before the replay."""
         return self.setup.past
 
-    async def actuate(self, policy: Policy, decision: Decision, now: float) -> None:  # noqa: ARG002 - port
+    async def actuate(
+        self,
+        planned: Sequence[Planned],
+        now: float,  # noqa: ARG002 - port
+    ) -> Sequence[PortError | None]:
         """Actuator: the route, then the scale subresource, so that no drained pool is routed to."""
-        if decision.weights is not None:
-            self.route(decision.weights)
-        for v, replicas in enumerate(decision.allocation):
-            if replicas != self.cluster.desired[v]:
-                self.cluster.scale(v, replicas, self.seconds)
+        for one in planned:
+            if one.decision.weights is not None:
+                self.route(one.decision.weights)
+            for v, replicas in enumerate(one.decision.allocation):
+                if replicas != self.cluster.desired[v]:
+                    self.cluster.scale(v, replicas, self.seconds)
+        return [None] * len(planned)
 
     async def report(
-        self, policy: Policy, observation: Observation, decision: Decision, now: float
-    ) -> None:
+        self,
+        reports: Sequence[Report],
+        now: float,  # noqa: ARG002 - port
+    ) -> Sequence[PortError | None]:
         """Reporter: keeps the decision for the record."""
-        del policy, observation, now
-        self.decision = decision
+        for report in reports:
+            self.decision = report.planned.decision
+        return [None] * len(reports)
 
 
 def _entry_pool(setup: Setup) -> int | None:

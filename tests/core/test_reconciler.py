@@ -9,9 +9,16 @@ import pytest
 
 from controller.core.domain.decision import Decision, DecisionStep, Reason, Stage
 from controller.core.domain.observation import Observation, PastTraffic
-from controller.core.domain.policy import Mode, Policy
-from controller.ports import Conflict, MetricsUnavailable, PortError, TargetNotFound
-from controller.reconciler import Failure, ObjectKey, Reconciler
+from controller.core.domain.policy import Mode, ObjectKey, Policy
+from controller.ports import (
+    Conflict,
+    MetricsUnavailable,
+    Planned,
+    PortError,
+    Report,
+    TargetNotFound,
+)
+from controller.reconciler import Failure, Reconciler
 
 NOW = 1_743_465_600.0
 MakePolicy: TypeAlias = Callable[..., Policy]
@@ -67,17 +74,24 @@ class Outside:
         del now
         self._called(f"past {policy.name}")
 
-    async def actuate(self, policy: Policy, decision: Decision, now: float) -> None:
+    def _problems(self, what: str, planned: Sequence[Planned]) -> Sequence[PortError | None]:
+        problems: list[PortError | None] = []
+        for one in planned:
+            call = f"{what} {one.policy.name} {one.decision.allocation[0]}"
+            self.log.append(call)
+            problems.append(self.failing.get(call))
+        return problems
+
+    async def actuate(self, planned: Sequence[Planned], now: float) -> Sequence[PortError | None]:
         """Written down with what was decided."""
         del now
-        self._called(f"actuate {policy.name} {decision.allocation[0]}")
+        return self._problems("actuate", planned)
 
-    async def report(
-        self, policy: Policy, observation: Observation, decision: Decision, now: float
-    ) -> None:
-        """Written down with what was decided."""
-        del observation, now
-        self._called(f"report {policy.name} {decision.allocation[0]}")
+    async def report(self, reports: Sequence[Report], now: float) -> Sequence[PortError | None]:
+        """Written down with what was decided, and whether it was carried out."""
+        del now
+        self.log += [f"problem {r.planned.policy.name}" for r in reports if r.problem]
+        return self._problems("report", [report.planned for report in reports])
 
 
 @dataclass
@@ -122,12 +136,14 @@ def two(make_policy: MakePolicy) -> tuple[Policy, Policy]:
 def test_a_cycle_observes_plans_actuates_and_reports_in_this_order(
     cycles: Cycles, two: tuple[Policy, Policy]
 ) -> None:
-    """All objects are observed at once; then each is planned, actuated and reported."""
+    """All objects are observed at once, each is planned; all are actuated, then reported."""
     assert cycles.run(*two) == []
     assert cycles.log == [
         "observe",
-        *("past a", "initial a", "plan a 0", "actuate a 1", "report a 1"),
-        *("past b", "initial b", "plan b 0", "actuate b 1", "report b 1"),
+        *("past a", "initial a", "plan a 0"),
+        *("past b", "initial b", "plan b 0"),
+        *("actuate a 1", "actuate b 1"),
+        *("report a 1", "report b 1"),
     ]
 
 
@@ -138,33 +154,38 @@ def test_history_goes_from_cycle_to_cycle(cycles: Cycles, two: tuple[Policy, Pol
     assert cycles.log == ["observe", "plan a 1", "actuate a 2", "report a 2"]
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "kept"),
-    [
-        ("past a", MetricsUnavailable("no archive"), ["past a"]),
-        (
-            "actuate a 1",
-            Conflict("changed since it was read"),
-            ["past a", "initial a", "plan a 0", "actuate a 1"],
-        ),
-        (
-            "report a 1",
-            TargetNotFound("gone"),
-            ["past a", "initial a", "plan a 0", "actuate a 1", "report a 1"],
-        ),
-    ],
-)
-def test_a_failure_of_one_object_does_not_touch_another(
-    cycles: Cycles, two: tuple[Policy, Policy], call: str, error: PortError, kept: list[str]
+def test_an_object_without_its_past_is_held_and_touches_no_other(
+    cycles: Cycles, two: tuple[Policy, Policy]
 ) -> None:
-    """Whichever port fails for one object, the other is reconciled and the failure is told."""
-    cycles.outside.failing = {call: error}
+    """Until the archive can tell, the object is neither planned nor written."""
+    error = MetricsUnavailable("no archive")
+    cycles.outside.failing = {"past a": error}
     assert cycles.run(*two) == [Failure(ObjectKey("serving", "a"), error)]
     assert cycles.log == [
-        "observe",
-        *kept,
-        *("past b", "initial b", "plan b 0", "actuate b 1", "report b 1"),
+        *("observe", "past a", "past b", "initial b", "plan b 0"),
+        *("actuate b 1", "report b 1"),
     ]
+
+
+def test_what_could_not_be_carried_out_is_reported(
+    cycles: Cycles, two: tuple[Policy, Policy]
+) -> None:
+    """A write that failed stops no other, and users are told of it."""
+    error = Conflict("changed since it was read")
+    cycles.outside.failing = {"actuate a 1": error}
+    assert cycles.run(*two) == [Failure(ObjectKey("serving", "a"), error)]
+    assert cycles.log[-5:] == [
+        *("actuate a 1", "actuate b 1"),
+        *("problem a", "report a 1", "report b 1"),
+    ]
+
+
+def test_a_report_that_failed_is_told(cycles: Cycles, two: tuple[Policy, Policy]) -> None:
+    """Both are reported, and the failure of one is handed back."""
+    error = TargetNotFound("gone")
+    cycles.outside.failing = {"report a 1": error}
+    assert cycles.run(*two) == [Failure(ObjectKey("serving", "a"), error)]
+    assert cycles.log[-2:] == ["report a 1", "report b 1"]
 
 
 def test_an_object_that_cannot_be_planned_does_not_touch_another(
@@ -193,9 +214,8 @@ def test_the_next_cycle_is_the_retry(cycles: Cycles, two: tuple[Policy, Policy])
     cycles.outside.failing = {}
     assert cycles.run(*two) == []
     assert cycles.log == [
-        "observe",
-        *("plan a 1", "actuate a 2", "report a 2"),
-        *("past b", "initial b", "plan b 0", "actuate b 1", "report b 1"),
+        *("observe", "plan a 1", "past b", "initial b", "plan b 0"),
+        *("actuate a 2", "actuate b 1", "report a 2", "report b 1"),
     ]
 
 
@@ -216,9 +236,8 @@ def test_only_auto_actuates(cycles: Cycles, two: tuple[Policy, Policy], mode: Mo
     """Recommend and Off are planned and reported, never carried out."""
     cycles.run(replace(two[0], mode=mode), two[1])
     assert cycles.log == [
-        "observe",
-        *("past a", "initial a", "plan a 0", "report a 1"),
-        *("past b", "initial b", "plan b 0", "actuate b 1", "report b 1"),
+        *("observe", "past a", "initial a", "plan a 0", "past b", "initial b", "plan b 0"),
+        *("actuate b 1", "report a 1", "report b 1"),
     ]
 
 

@@ -137,6 +137,14 @@ class Schedule:
         return any(start <= now < end for start, end in self.windows)
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """Identity of a ModelDeployment."""
+
+    namespace: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Everything the decision needs to know of one ModelDeployment.
@@ -155,6 +163,11 @@ class Policy:
     tick_seconds: float
     behavior: Behavior | None = None
     schedules: tuple[Schedule, ...] = ()
+
+    @property
+    def key(self) -> ObjectKey:
+        """The object this is the policy of."""
+        return ObjectKey(self.namespace, self.name)
 
     def indices(self, role: Role) -> tuple[int, ...]:
         """Positions in ``variants`` of those with ``role``."""
