@@ -7,6 +7,7 @@ from controller.core.domain.decision import (
     ForecastSummary,
     Reason,
     Stage,
+    Standing,
 )
 from controller.core.domain.policy import Policy, RoutingLaw
 from controller.core.guarding import Trail
@@ -33,7 +34,12 @@ def undecided(policy: Policy, trail: Trail, reason: Reason) -> Decision:
 
 
 def decided(
-    policy: Policy, trail: Trail, recommendation: Recommendation, outlook: Outlook, now: float
+    policy: Policy,
+    trail: Trail,
+    recommendation: Recommendation,
+    outlook: Outlook,
+    standing: Standing,
+    now: float,
 ) -> Decision:
     """The decision that the trail led to."""
     allocation = trail.allocation
@@ -53,6 +59,7 @@ def decided(
         cost_per_hour=cost_per_hour(policy, allocation),
         capacity_requests_per_second=outlook.carries(allocation),
         forecast=_summary(outlook, now, changed=recommendation.changed_by_forecast),
+        standing=standing,
     )
 
 

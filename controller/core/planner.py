@@ -16,6 +16,7 @@ from controller.core.history import History, cold_start_p90
 from controller.core.intake import begun, learned, observed
 from controller.core.outlook import outlook
 from controller.core.recommendation import recommend
+from controller.core.standing import standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,4 +60,5 @@ class SteelyardPlanner:
         trail = Trail(context.current, [])
         trail.apply(Stage.OPTIMISE, Verdict(wanted.choice.best.allocation, wanted.choice.reason))
         history = guarded(trail, context, history, ahead)
-        return decided(policy, trail, wanted, ahead, now), history
+        stands = standing(policy, observation, history, ahead, cold_starts)
+        return decided(policy, trail, wanted, ahead, stands, now), history

@@ -97,6 +97,27 @@ class ForecastSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How the object does, as far as the decision's history knows; None is not known yet.
+
+    ``attainment`` is (lower, upper) over about the SLO window, ``errors_left`` and ``quality_left``
+    the shares of the budgets that are left, negative once overspent. ``forecast_error`` is the
+    rolling WAPE and ``forecast_coverage`` (nominal, observed). ``cold_start_seconds`` (P90) and
+    ``capacities`` (requests/s of the Ready replicas alone) are by variant.
+    ``static_peak_cost_per_hour`` is what Primaries for the highest load of the last week cost.
+    """
+
+    attainment: tuple[float, float] | None
+    errors_left: float | None
+    quality_left: float | None
+    forecast_error: float | None
+    forecast_coverage: tuple[float, float] | None
+    cold_start_seconds: tuple[float, ...]
+    capacities: tuple[float, ...]
+    static_peak_cost_per_hour: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What to do now. ``weights`` are traffic shares per variant (None: not asked to route).
 
@@ -115,3 +136,4 @@ class Decision:
     degraded_price: float = 0.0
     cost_per_hour: float = 0.0
     capacity_requests_per_second: float | None = None
+    standing: Standing | None = None

@@ -30,11 +30,15 @@ DEGRADED_PACING_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """What was spent of the two budgets, in requests, forgotten over the SLO window."""
+    """What was spent of the two budgets, in requests, forgotten over the SLO window.
+
+    ``missed`` is the most that may have been, which the budget takes, ``surely_missed`` the least.
+    """
 
     at_seconds: float | None = None
     ended: float = 0.0
     missed: float = 0.0
+    surely_missed: float = 0.0
     degraded: float = 0.0
 
     def record(self, outcomes: OutcomesReading, window_seconds: float) -> "Ledger":
@@ -45,10 +49,12 @@ class Ledger:
         kept = exp(-max(elapsed, 0.0) / window_seconds)
         # One request can miss both objectives; the budget takes the larger possible count.
         missed = min(outcomes.failed + outcomes.bad_ttft + outcomes.bad_tpot, outcomes.ended)
+        surely = min(outcomes.failed + max(outcomes.bad_ttft, outcomes.bad_tpot), outcomes.ended)
         return Ledger(
             at_seconds=outcomes.to_seconds,
             ended=self.ended * kept + outcomes.ended,
             missed=self.missed * kept + missed,
+            surely_missed=self.surely_missed * kept + surely,
             degraded=self.degraded * kept + outcomes.degraded,
         )
 
