@@ -65,22 +65,29 @@ def test_a_worse_forecast_is_not_chosen() -> None:
     assert selection.costs[2] > 1.0
 
 
-def test_bursts_that_return_within_the_hour_are_remembered() -> None:
-    """Short bursts every twenty minutes or so are cheaper to remember than to chase."""
+def storm(minutes: int) -> Rates:
+    """Bursts of three minutes, half as high again as the rest, every six to nine minutes."""
     rng = np.random.default_rng(2)
-    rates = np.full(1440, 30.0)
-    for start in np.cumsum(rng.integers(10, 30, 60)):
+    rates = np.full(minutes, 30.0)
+    for start in np.cumsum(rng.integers(6, 10, minutes // 6)):
         rates[start : start + 3] = 44.0
+    return rates
+
+
+@pytest.mark.parametrize("minutes", [70, 1440])
+def test_bursts_that_return_within_ten_minutes_are_remembered(minutes: int) -> None:
+    """Such bursts are cheaper to remember than to chase, and an hour of them is enough to tell."""
+    rates = storm(minutes)
     selection = chosen(rates, ahead(rates), nothing(rates))
     assert selection.chosen is Candidate.PEAK_MEMORY
     assert np.isnan(selection.costs[2])
 
 
 def test_a_short_past_decides_nothing() -> None:
-    """Under two hours the selection stays as it was; a short record leaves the regression out."""
+    """Under an hour the selection stays as it was; a short record leaves the regression out."""
     rates = scheduled()
     before = unselected()
-    assert chosen(rates[:100], ahead(rates[:100]), nothing(rates[:100]), before) is before
+    assert chosen(rates[:60], ahead(rates[:60]), nothing(rates[:60]), before) is before
     record = np.repeat(ahead(rates)[:, None], len(LEVELS), axis=1)
     record[: len(rates) - 500] = np.nan
     assert chosen(rates, ahead(rates), record).chosen is not Candidate.REGRESSION

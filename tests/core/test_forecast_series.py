@@ -144,6 +144,7 @@ def test_peaks_are_the_highest_minutes_of_their_spans() -> None:
     for series in (seeded, fed_on):
         peaks = (series.peak_hour, series.peak_six_hours, series.peak_week)
         assert peaks == (5.0, 7.0, 9.0)
+        assert series.peak_of(60) == series.peak_hour
 
 
 def test_coarse_past_is_kept_but_not_learnt_from() -> None:

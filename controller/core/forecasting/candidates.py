@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.forecasting.calibration import LEVELS
-from controller.core.forecasting.features import SMOOTHING, row_of
+from controller.core.forecasting.features import SMOOTHING, rolling_maximum, row_of
 from controller.core.forecasting.model import Model, quantiles_at
 from controller.core.forecasting.series import DemandSeries
 
@@ -23,8 +23,10 @@ class Candidate(StrEnum):
 CANDIDATES: Final = tuple(Candidate)
 #: Persistence is the mean rate over this long: two ticks of 15 s.
 LEVEL_SECONDS: Final = 30.0
-#: Share of the last hour's highest minute that may come again within a cold start (phi).
-PEAK_SHARE: Final = 0.7
+#: Share of the highest minute of the last so many that may come again within a cold start. Bursts
+#: that return come back soon: .9 of ten minutes costs 2 % less on m-mid-recon than .7 of an hour.
+PEAK_SHARE: Final = 0.9
+PEAK_MINUTES: Final = 10
 
 
 def raw_quantiles(
@@ -38,8 +40,16 @@ def raw_quantiles(
     raw = np.empty((len(CANDIDATES), len(LEVELS)))
     level = series.recent_rate(LEVEL_SECONDS)
     raw[0] = level
-    raw[1] = max(level, PEAK_SHARE * series.peak_hour)
+    raw[1] = max(level, PEAK_SHARE * series.peak_of(PEAK_MINUTES))
     row = None if model is None else row_of(series, horizon_seconds)
     raw[2] = np.nan if model is None or row is None else quantiles_at(model, row)
     raw += SMOOTHING
     return raw
+
+
+def bases_of(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What persistence and the memory of peaks say at the end of every minute (2, m).
+
+    ``rates`` (m,) are the minutes' own in requests/s, NaN unseen, where persistence says nothing.
+    """
+    return np.stack((rates, np.fmax(rates, PEAK_SHARE * rolling_maximum(rates, PEAK_MINUTES))))

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from controller.core.forecasting import calibration as conformal
 from controller.core.forecasting import model as regression
 from controller.core.forecasting.calibration import LEVELS, Calibration
-from controller.core.forecasting.candidates import CANDIDATES, PEAK_SHARE, raw_quantiles
+from controller.core.forecasting.candidates import CANDIDATES, bases_of, raw_quantiles
 from controller.core.forecasting.features import (
     SMOOTHING,
     TARGET_SECONDS,
-    rolling_maximum,
     rows_of,
     targets,
 )
@@ -239,8 +238,7 @@ def _replayed(horizon: HorizonState, series: DemandSeries) -> Calibration:
     rates = _past(series, conformal.WINDOW + 60)
     actual = targets(rates, horizon.horizon_seconds) + SMOOTHING
     raw = np.empty((len(rates), len(CANDIDATES), len(LEVELS)))
-    raw[:, 0] = rates[:, None]
-    raw[:, 1] = np.fmax(rates, PEAK_SHARE * rolling_maximum(rates, 60))[:, None]
+    raw[:, :2] = bases_of(rates).T[:, :, None]
     raw[:, 2] = _aligned_record(horizon, len(rates))
     raw += SMOOTHING
     delay = int(np.ceil((horizon.horizon_seconds + TARGET_SECONDS) / MINUTE_SECONDS))

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.forecasting.calibration import LEVELS
-from controller.core.forecasting.candidates import CANDIDATES, PEAK_SHARE, Candidate
+from controller.core.forecasting.candidates import CANDIDATES, Candidate, bases_of
 from controller.core.forecasting.features import rolling_maximum
 
-#: Minutes of the past that are replayed, at most and at least.
+#: Minutes of the past that are replayed, at most and at least: in a new object's first storm of
+#: bursts every half-hour without a memory of them counts.
 MOST_MINUTES: Final = 2880
-LEAST_MINUTES: Final = 120
+LEAST_MINUTES: Final = 60
 #: Minutes of forecasts on record before the regression may be chosen.
 LEAST_RECORD: Final = 720
 #: A candidate must be this much cheaper than persistence, and than the one that decides ...
@@ -75,7 +76,7 @@ def selected(
     with_record = int(known.sum()) >= LEAST_RECORD
     first = int(np.argmax(known)) if with_record else 0
     first = max(first, len(rates) - MOST_MINUTES)
-    bases = [rates, np.fmax(rates, PEAK_SHARE * rolling_maximum(rates, 60))]
+    bases = list(bases_of(rates))
     if with_record:
         bases.extend(record[:, _LEVELS_TRIED].T)
     paths = _carried(np.stack(bases)[:, first:])

@@ -101,6 +101,10 @@ class DemandSeries:
         known = self.minutes[np.isfinite(self.minutes)]
         return float(known[-1]) if len(known) else np.nan
 
+    def peak_of(self, minutes: int) -> float:
+        """Highest of the last ``minutes`` clock minutes, 0 when none was seen."""
+        return _peak(self.minutes[-minutes:])
+
 
 def empty() -> DemandSeries:
     """Return the history of a model never seen."""
