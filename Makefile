@@ -31,7 +31,7 @@ generate: .venv/installed
 # The lock pins every package by hash and names no index.
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
-	  --extra simulations --group dev pyproject.toml -o requirements.lock
+	  --extra simulations --extra emulator --group dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv out
