@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from controller.core.domain.decision import Decision
-from controller.core.domain.observation import Observation, PastTraffic
+from controller.core.domain.observation import (
+    GaugeReading,
+    Observation,
+    OutcomesReading,
+    PastTraffic,
+    TrafficReading,
+)
 from controller.core.domain.policy import Policy
 
 HistoryT = TypeVar("HistoryT")
@@ -44,6 +50,71 @@ class Observer(Protocol):
 
     async def observe(self, policies: Sequence[Policy], now: float) -> Sequence[Observation]:
         """Return one observation per policy, in their order; raises ``PortError``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One pod of a workload, its times in Unix seconds.
+
+    ``ready_since_seconds`` is None while it is not Ready. ``scheduled`` is False while it waits for
+    a node, and ``draining`` True from its deletion on.
+    """
+
+    name: str
+    created_at_seconds: float
+    ready_since_seconds: float | None
+    scheduled: bool
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The target of one variant: ``desired`` replicas of its scale subresource, and its pods."""
+
+    desired: int
+    replicas: tuple[Replica, ...]
+
+
+class Workloads(Protocol):
+    """Reads the targets of many objects, from a cache that a watch keeps."""
+
+    async def read(
+        self, policies: Sequence[Policy], now: float
+    ) -> Sequence[Sequence[Workload | PortError]]:
+        """Return the workload of every variant, or why there is none (``TargetNotFound``)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsQuestion:
+    """What is asked of the metrics: ``pods`` holds the names of each variant's, draining too."""
+
+    policy: Policy
+    pods: tuple[frozenset[str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsReading:
+    """What the metrics show of one object.
+
+    ``gauges`` are running, waiting and KV use of every variant. ``finding`` says for people what is
+    wrong where something is missing, such as other models' series that exist.
+    """
+
+    traffic: TrafficReading
+    outcomes: OutcomesReading
+    gauges: tuple[tuple[GaugeReading, GaugeReading, GaugeReading], ...]
+    finding: str = ""
+
+
+class Metrics(Protocol):
+    """Reads the metrics of many objects with a constant number of queries."""
+
+    async def read(
+        self, questions: Sequence[MetricsQuestion], now: float
+    ) -> Sequence[MetricsReading]:
+        """Return one reading per question. What cannot be read is missing: this never raises."""
         ...
 
 

@@ -86,6 +86,7 @@ class ConditionReason(StrEnum):
     MODE_AUTO = "ModeAuto"
     MODE_RECOMMEND = "ModeRecommend"
     MODE_OFF = "ModeOff"
+    PAUSED_BY_ANNOTATION = "PausedByAnnotation"
     # SloAtRisk, BudgetExhausted and Degraded before anything was measured
     NOT_MEASURED = "NotMeasured"
 

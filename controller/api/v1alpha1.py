@@ -18,6 +18,10 @@ GROUP: Final = "steelyard.dev"
 VERSION: Final = "v1alpha1"
 KIND: Final = "ModelDeployment"
 
+#: Stops scaling while it is there: ``true`` all of it, ``in`` or ``out`` one way. Any other value
+#: but ``false`` stops all, too: who writes it wants something stopped.
+PAUSED_ANNOTATION: Final = "steelyard.dev/paused"
+
 
 class ObjectMeta(Part):
     """What is read of an object's metadata; Kubernetes owns the rest."""
@@ -28,6 +32,7 @@ class ObjectMeta(Part):
     namespace: Annotated[str, Field(min_length=1, max_length=63)] = "default"
     uid: str = ""
     generation: Annotated[StrictInt, Field(ge=0)] = 0
+    annotations: Annotated[dict[str, str], Field(default_factory=dict)]
 
 
 class ModelDeployment(Part):

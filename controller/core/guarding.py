@@ -12,6 +12,7 @@ from controller.core.guards import (
     blindness,
     bounds,
     hold,
+    pause,
     reactive,
     replacement,
     saturation,
@@ -36,6 +37,7 @@ _BOUNDS: tuple[Guard, ...] = (
     bounds.cost_limit,
     bounds.gpu_limit,
     bounds.maximum,
+    pause.pause,
 )
 
 

@@ -21,6 +21,7 @@ from controller.core.domain.policy import (
     Behavior,
     Mode,
     OnExhausted,
+    Pause,
     Policy,
     RatePolicy,
     RoutingLaw,
@@ -295,3 +296,21 @@ def test_example_of_the_design_parses() -> None:
     md = parse(document)
     assert md.metadata.generation == 3
     assert [v.minimum for v in md.spec.variants] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "pause"),
+    [
+        (None, Pause.NONE),
+        ("false", Pause.NONE),
+        ("true", Pause.ALL),
+        ("in", Pause.IN),
+        ("Out", Pause.OUT),
+        ("until monday", Pause.ALL),
+    ],
+)
+def test_the_pause_annotation_is_read(chat: Document, annotation: str | None, pause: Pause) -> None:
+    """A value nobody knows stops everything: who wrote it wants something stopped."""
+    if annotation is not None:
+        chat["metadata"]["annotations"] = {"steelyard.dev/paused": annotation}
+    assert to_policy(parse(chat), REFERENCE_PRICES, 15.0).pause is pause

@@ -12,13 +12,22 @@ from controller.core.domain.observation import Measured, Observation
 from controller.core.domain.policy import (
     Behavior,
     Limits,
+    Pause,
     Policy,
     RatePolicy,
     ScalingRules,
     SelectPolicy,
 )
 from controller.core.domain.variant import Variant
-from controller.core.guards import behavior, blindness, bounds, hold, replacement, saturation
+from controller.core.guards import (
+    behavior,
+    blindness,
+    bounds,
+    hold,
+    pause,
+    replacement,
+    saturation,
+)
 from controller.core.guards.context import GuardContext, PresentLoad
 
 NOW = 1_000_000.0
@@ -188,3 +197,22 @@ def test_disabled_direction_does_not_move(context: Callable[..., GuardContext]) 
     block = Behavior(scale_down=_rules(0, select=SelectPolicy.DISABLED))
     frozen = context(policy=replace(context().policy, behavior=block))
     assert behavior.rate(frozen, (1, 0), ()).allocation == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "smaller", "larger"),
+    [
+        (Pause.NONE, (3, 0), (8, 1)),
+        (Pause.ALL, (5, 0), (5, 0)),
+        (Pause.IN, (5, 0), (8, 1)),
+        (Pause.OUT, (3, 0), (5, 0)),
+    ],
+)
+def test_a_pause_stops_changes_the_way_it_says(
+    context: Callable[..., GuardContext], asked: Pause, smaller: Allocation, larger: Allocation
+) -> None:
+    """All changes, only fewer replicas or only more."""
+    base = context()
+    paused = replace(base, policy=replace(base.policy, pause=asked))
+    assert pause.pause(paused, (3, 0)).allocation == smaller
+    assert pause.pause(paused, (8, 1)).allocation == larger

@@ -11,7 +11,7 @@ from controller.api.conditions import (
 )
 from controller.core.domain.decision import Decision, Reason
 from controller.core.domain.observation import Missing, MissingReason, Observation
-from controller.core.domain.policy import Mode, Policy
+from controller.core.domain.policy import Mode, Pause, Policy
 from controller.core.domain.variant import Role
 
 _TRUE: Final = ConditionStatus.TRUE
@@ -86,8 +86,17 @@ def findings(
         _at_risk(policy, decision, assessment),
         _exhausted(assessment),
         _degraded(policy, observation),
-        Finding(ConditionType.PAUSED, *_PAUSED[policy.mode]),
+        _paused(policy),
     )
+
+
+def _paused(policy: Policy) -> Finding:
+    kind = ConditionType.PAUSED
+    if policy.mode is Mode.AUTO and policy.pause is not Pause.NONE:
+        stopped = "scaling" if policy.pause is Pause.ALL else f"scaling {policy.pause.value}"
+        message = f"{stopped} is paused by annotation"
+        return Finding(kind, _TRUE, ConditionReason.PAUSED_BY_ANNOTATION, message)
+    return Finding(kind, *_PAUSED[policy.mode])
 
 
 def _metrics(observation: Observation) -> Finding:

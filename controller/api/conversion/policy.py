@@ -12,7 +12,7 @@ from controller.api.errors import InvalidModelDeployment
 from controller.api.objectives import SloSpec
 from controller.api.prices import PriceTable
 from controller.api.scaling import BehaviorSpec, ScaleDownRules, ScaleUpRules, ScheduleSpec
-from controller.api.v1alpha1 import ModelDeployment
+from controller.api.v1alpha1 import PAUSED_ANNOTATION, ModelDeployment
 from controller.api.variants import PerformanceParameters, VariantSpec
 from controller.core.domain.policy import (
     Balancing,
@@ -20,6 +20,7 @@ from controller.core.domain.policy import (
     Limits,
     Mode,
     OnExhausted,
+    Pause,
     Policy,
     QualityBudget,
     RatePolicy,
@@ -107,7 +108,14 @@ def to_policy(
         tick_seconds=tick_seconds,
         behavior=_behavior(spec.behavior),
         schedules=schedules,
+        pause=_pause(md.metadata.annotations.get(PAUSED_ANNOTATION)),
     )
+
+
+def _pause(asked: str | None) -> Pause:
+    if asked is None or asked.lower() == "false":
+        return Pause.NONE
+    return {"in": Pause.IN, "out": Pause.OUT}.get(asked.lower(), Pause.ALL)
 
 
 def _decimal(text: str | None) -> float | None:

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     MAX_GPUS = "MaxGpus"
     GPU_SHORTAGE = "GpuShortage"
     GPU_SHORTAGE_OVER = "GpuShortageOver"
+    PAUSED = "Paused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,15 @@ class Mode(StrEnum):
     OFF = "Off"
 
 
+class Pause(StrEnum):
+    """Which way replicas are not to be moved for now, as a user's annotation asks."""
+
+    NONE = "none"
+    ALL = "all"
+    IN = "in"
+    OUT = "out"
+
+
 class OnExhausted(StrEnum):
     """What gives way once the quality budget is spent."""
 
@@ -163,6 +172,7 @@ class Policy:
     tick_seconds: float
     behavior: Behavior | None = None
     schedules: tuple[Schedule, ...] = ()
+    pause: Pause = Pause.NONE
 
     @property
     def key(self) -> ObjectKey:
