@@ -1,0 +1,1 @@
+"""Many model servers played by one process: the simulator's replicas behind real HTTP."""
