@@ -12,7 +12,6 @@ from controller.core.forecasting import forecaster
 from controller.core.forecasting.forecaster import Forecast
 from controller.core.history import History
 from controller.core.intake import lead_seconds, reference_profile
-from controller.core.optimizer.choice import cost_per_hour
 from controller.core.optimizer.pacing import Prices, prices
 from controller.core.performance.capacity import FleetCapacity, fleet_capacity
 from controller.core.performance.mix import TokenMix
@@ -23,8 +22,10 @@ REACTIVE_WINDOW_SECONDS = 30.0
 #: Grid of the mixes that capacity is worked out for. It may be coarse, since demand is told in work
 #: and a fleet's capacity in work hardly moves with the mix.
 MIX_STEP = 0.08
-#: Fleet over which the cost of serving one request is reckoned.
+#: Fleet over which the cost of serving one request, and of the peak, is reckoned.
 REFERENCE_FLEET = 10
+#: Requests/s of a replica that meets the SLO at no rate, so that prices stay finite.
+_LEAST_RATE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class Outlook:
     ``fleet`` is by the profiles; ``factor`` is by how much the replicas have shown themselves
     faster (above 1) or slower. The forecast is in requests of the reference tokens;
     ``per_reference`` converts to requests of the present mix, as ``recent_rate`` is.
+    ``primary_rate`` is what a replica of the first Primary carries in a fleet of some size.
     """
 
     forecast: Forecast
@@ -42,6 +44,7 @@ class Outlook:
     per_reference: float
     prices: Prices
     recent_rate: float
+    primary_rate: float
 
     def quantiles(self) -> NDArray[np.float64]:
         """The forecast's quantiles in requests/s of the present mix."""
@@ -75,7 +78,9 @@ def outlook(
         reference_profile(policy), mix.prompt_mean, mix.output_mean
     )
     recent = forecaster.recent_rate(history.forecast, REACTIVE_WINDOW_SECONDS) * per_reference
-    cost_per_request = _cost_per_request(policy, fleet) / factor
+    primary = policy.indices(Role.PRIMARY)[0]
+    primary_rate = max(_rate_per_replica(policy, fleet, primary) * factor, _LEAST_RATE)
+    cost_per_request = policy.variants[primary].cost_per_replica_hour / 3600.0 / primary_rate
     return Outlook(
         forecast=forecast,
         fleet=fleet,
@@ -83,6 +88,7 @@ def outlook(
         per_reference=per_reference,
         prices=prices(policy, history.ledger, cost_per_request, max(recent, 1e-3)),
         recent_rate=recent,
+        primary_rate=primary_rate,
     )
 
 
@@ -96,8 +102,7 @@ def _mix(history: History) -> TokenMix | None:
     return TokenMix.from_means(prompt, output, history.lengths.shape).rounded(MIX_STEP)
 
 
-def _cost_per_request(policy: Policy, fleet: FleetCapacity) -> float:
-    """Cost of serving one request on a well-used fleet of the first Primary variant."""
-    primary = policy.indices(Role.PRIMARY)[0]
-    counts = tuple(REFERENCE_FLEET if v == primary else 0 for v in range(len(policy.variants)))
-    return cost_per_hour(policy, counts) / 3600.0 / fleet.capacity(counts)
+def _rate_per_replica(policy: Policy, fleet: FleetCapacity, variant: int) -> float:
+    """Requests/s that a replica of one variant carries in a fleet of ``REFERENCE_FLEET``."""
+    counts = tuple(REFERENCE_FLEET if v == variant else 0 for v in range(len(policy.variants)))
+    return fleet.capacity(counts) / REFERENCE_FLEET

@@ -1,6 +1,6 @@
 """Standing: how an object does, read off the history of its decisions."""
 
-from math import isfinite
+from math import ceil, isfinite
 
 from controller.core.domain.decision import Standing
 from controller.core.domain.observation import Observation
@@ -68,13 +68,10 @@ def _capacities(observation: Observation, outlook: Outlook) -> tuple[float, ...]
 
 
 def _static_peak(policy: Policy, history: History, outlook: Outlook) -> float | None:
-    """Cost of the fewest replicas of the first Primary that carry the last week's peak."""
-    peak = history.forecast.series.peak_week * outlook.per_reference / outlook.factor
+    """Cost of the replicas of the first Primary that carry the last week's highest minute."""
+    peak = history.forecast.series.peak_week * outlook.per_reference
     primary = policy.variants[policy.indices(Role.PRIMARY)[0]]
-    if peak <= 0.0:
+    if peak <= 0.0 or outlook.primary_rate <= 0.0:
         return None
-    try:
-        replicas = outlook.fleet.required_replicas(policy.variants.index(primary), peak)
-    except ValueError:
-        return None
-    return max(replicas, primary.min_replicas) * primary.cost_per_replica_hour
+    replicas = max(ceil(peak / outlook.primary_rate), primary.min_replicas)
+    return replicas * primary.cost_per_replica_hour
