@@ -1,0 +1,1 @@
+"""Adapters: the ports over one external system each. Nothing else touches the outside."""
