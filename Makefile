@@ -11,7 +11,7 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/steelyard-sim compare simulations/scenarios/demo.yaml $(if $(TRACE),--trace $(TRACE)) --html out/demo.html --json out/demo.json
+	$(BIN)/steelyard-sim compare simulations/scenarios/demo.yaml --plan-replays 6 $(if $(TRACE),--trace $(TRACE)) --html out/demo.html --json out/demo.json
 
 test: .venv/installed
 	$(BIN)/pytest -n auto
