@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from simulations.emulator.replica import Listener, Refusal, Replica, Ticket
+from simulations.emulator.replica import Refusal, Replica, Request, Ticket
 from simulations.emulator.view import (
     Balancing,
     ClusterView,
@@ -81,6 +81,11 @@ class Emulator:
         """When a replica has something to do next; infinite when all are idle."""
         return min((p.replica.next_event_seconds for p in self._running()), default=np.inf)
 
+    @property
+    def next_news_seconds(self) -> float:
+        """When a listener may next hear something; infinite when nobody listens."""
+        return min((p.replica.next_news_seconds for p in self._running()), default=np.inf)
+
     def pod(self, namespace: str, name: str) -> Pod:
         """Return a pod whose replica runs.
 
@@ -142,17 +147,15 @@ class Emulator:
         """Carry out what is due up to ``at_seconds``; a time that is past changes nothing."""
         self._now = max(self._now, at_seconds)
         for pod in self._running():
-            pod.replica.advance(at_seconds)
+            pod.replica.hear(at_seconds)
         if self._leaving:
             self._forget_empty()
 
     def send(
         self,
         door: Door,
-        prompt_tokens: int,
-        output_tokens: int,
+        request: Request,
         at_seconds: float,
-        listener: Listener | None = None,
     ) -> tuple[Pod | None, Ticket | Refusal]:
         """Route a request that arrives at ``at_seconds``; tells which pod took or refused it.
 
@@ -169,10 +172,10 @@ class Emulator:
                 route = self._route(door)
                 overflow, name = route.overflow, self._draw(route)
             pod = self._pick(self._service(door.namespace, name), at)
-        answer = self._submit(pod, prompt_tokens, output_tokens, at, listener)
+        answer = self._submit(pod, request, at)
         if overflow is not None and answer in {Refusal.QUEUE_FULL, Refusal.NO_ENDPOINT}:
             pod = self._pick(self._service(door.namespace, overflow), at)
-            answer = self._submit(pod, prompt_tokens, output_tokens, at, listener)
+            answer = self._submit(pod, request, at)
         return pod, answer
 
     # --- inside --------------------------------------------------------------------------------
@@ -258,9 +261,5 @@ class Emulator:
         return endpoints[best]
 
     @staticmethod
-    def _submit(
-        pod: Pod | None, prompt: int, output: int, at: float, listener: Listener | None
-    ) -> Ticket | Refusal:
-        if pod is None:
-            return Refusal.NO_ENDPOINT
-        return pod.replica.submit(at, prompt, output, listener)
+    def _submit(pod: Pod | None, request: Request, at: float) -> Ticket | Refusal:
+        return Refusal.NO_ENDPOINT if pod is None else pod.replica.submit(request, at)

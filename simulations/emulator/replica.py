@@ -11,6 +11,9 @@ from simulations.emulator.counts import Counts, FinishedRequest
 from simulations.emulator.observed_fleet import ObservedFleet, Stretch
 from simulations.engine.config import Outcome
 
+#: The compiled loop may round the time of a token up by less than this.
+_ROUNDING_SECONDS = 1e-9
+
 
 class Refusal(Enum):
     """Why a request was not taken."""
@@ -33,13 +36,22 @@ class Listener(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class Request:
+    """What is asked of a model: token counts, the API handler, and who hears of the answer."""
+
+    prompt_tokens: int
+    output_tokens: int
+    handler: str = "/v1/completions"
+    listener: Listener | None = None
+
+
+@dataclass(slots=True, eq=False)
 class Ticket:
     """A request that a replica has taken; times in emulated seconds, negative before they are."""
 
     arrival_seconds: float
-    prompt_tokens: int
-    output_tokens: int
-    listener: Listener | None = None
+    request: Request
+    listener: Listener | None
     scheduled_seconds: float = -1.0
     first_token_seconds: float = -1.0
     abandoned: bool = False
@@ -78,6 +90,7 @@ class Replica:
             client_timeout_seconds=client_timeout_seconds,
         )
         self._tickets: dict[int, Ticket] = {}
+        self._listeners = 0
         self._heard: list[Ticket] = []
         self._stretch: Stretch = self._fleet.stretch()
         self._settled = 0
@@ -105,22 +118,24 @@ class Replica:
 
     @property
     def next_event_seconds(self) -> float:
-        """When there is something to do: each token where someone listens; else a stretch's end."""
-        stretch = self._stretch
-        if self._heard and stretch.decodes:
-            return min(self._due, stretch.boundary(self._settled + 1))
+        """When there is something to do next; infinite when idle."""
         return float(self._due)
 
-    def submit(
-        self,
-        at_seconds: float,
-        prompt_tokens: int,
-        output_tokens: int,
-        listener: Listener | None = None,
-    ) -> Ticket | Refusal:
+    @property
+    def next_news_seconds(self) -> float:
+        """When a listener may next hear something, each token included; infinite without one."""
+        if self._listeners == 0:
+            return np.inf
+        stretch = self._stretch
+        if self._heard and stretch.decodes:
+            return min(self._due, stretch.boundary(self._settled + 1) + _ROUNDING_SECONDS)
+        return float(self._due)
+
+    def submit(self, request: Request, at_seconds: float) -> Ticket | Refusal:
         """Take a request that arrives at ``at_seconds``, or say why not."""
-        length = prompt_tokens + output_tokens
+        length = request.prompt_tokens + request.output_tokens
         if length > min(self.max_model_len, self.profile.kv_capacity_tokens):
+            self.counts.count_response(request.handler, "POST", 400, 0.0)
             return Refusal.TOO_LONG
         self.advance(at_seconds)
         fleet = self._fleet
@@ -130,16 +145,18 @@ class Replica:
         fleet.advance(
             at_seconds,
             np.array((at_seconds,)),
-            np.array((prompt_tokens,)),
-            np.array((output_tokens,)),
+            np.array((request.prompt_tokens,)),
+            np.array((request.output_tokens,)),
         )
         after = fleet.stretch()
         if after.outstanding == before.outstanding:
             fleet.take_endings()
             self.counts.rejected += 1
+            self.counts.count_response(request.handler, "POST", 503, 0.0)
             return Refusal.QUEUE_FULL
-        ticket = Ticket(at_seconds, prompt_tokens, output_tokens, listener)
+        ticket = Ticket(at_seconds, request, request.listener)
         self._tickets[uid] = ticket
+        self._listeners += request.listener is not None
         self._follow(before, after)
         self._due = fleet.next_event_seconds
         return ticket
@@ -148,6 +165,13 @@ class Replica:
         """Carry out what is due up to ``at_seconds``."""
         while self._due <= at_seconds:
             self._step(self._due)
+
+    def hear(self, at_seconds: float) -> None:
+        """Carry out what is due, and tell listeners of all tokens up to ``at_seconds``."""
+        if self._heard:
+            self.settle(at_seconds)
+        else:
+            self.advance(at_seconds)
 
     def settle(self, at_seconds: float) -> None:
         """Bring counters and gauges to ``at_seconds``, in the midst of a stretch too."""
@@ -173,7 +197,7 @@ class Replica:
                 ticket.scheduled_seconds = before.begin
             if fleet.first_token_seconds(record) == at:
                 prompted.append(ticket)
-        self._follow(before, fleet.stretch(), sum(t.prompt_tokens + 1 for t in prompted))
+        self._follow(before, fleet.stretch(), sum(t.request.prompt_tokens + 1 for t in prompted))
         for ticket in prompted:
             self._first_token(ticket, at)
         for uid, end, outcome in fleet.take_endings():
@@ -214,12 +238,13 @@ class Replica:
 
     def _first_token(self, ticket: Ticket, at: float) -> None:
         ticket.first_token_seconds = at
-        self.counts.count_first_token(at - ticket.arrival_seconds, ticket.prompt_tokens)
+        self.counts.count_first_token(at - ticket.arrival_seconds, ticket.request.prompt_tokens)
         if ticket.listener is not None:
             self._heard.append(ticket)
             ticket.listener.on_tokens(1, at)
 
     def _end(self, ticket: Ticket, at: float, *, finished: bool) -> None:
+        self._listeners -= ticket.request.listener is not None
         if ticket in self._heard:
             self._heard.remove(ticket)
         if finished and not ticket.abandoned:
@@ -229,11 +254,20 @@ class Replica:
                     scheduled_seconds=ticket.scheduled_seconds,
                     first_token_seconds=ticket.first_token_seconds,
                     end_seconds=at,
-                    prompt_tokens=ticket.prompt_tokens,
-                    output_tokens=ticket.output_tokens,
+                    prompt_tokens=ticket.request.prompt_tokens,
+                    output_tokens=ticket.request.output_tokens,
                 )
             )
+            seconds = at - ticket.arrival_seconds
+            self.counts.count_response(ticket.request.handler, "POST", 200, seconds)
         else:
             self.counts.aborted += 1
         if ticket.listener is not None:
             ticket.listener.on_end(at, finished=finished)
+
+
+def warm_up(profile: PerformanceProfile) -> None:
+    """Have the engine compiled, or its compiled code loaded, before time counts."""
+    replica = Replica(profile, 0.0)
+    replica.submit(Request(1, 2), 0.0)
+    replica.settle(1.0)
