@@ -1,6 +1,8 @@
 """One emulated model server: what it counts is what the engine did, token by token."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from simulations.emulator.counts import Counts, token_edges
 from simulations.emulator.histogram import Histogram
 from simulations.emulator.replica import Refusal, Replica, Request, Ticket
 from simulations.engine.config import Outcome
+
+#: A fixture that makes things.
+Make = Callable[..., Any]
 
 PROFILE = profile("llama-8b-bf16-h100")
 END_SECONDS = 1e5
@@ -67,7 +72,9 @@ def identities(counts: Counts) -> dict[str, tuple[float, float]]:
     rate=st.floats(0.5, 60.0),
     looks=st.lists(st.floats(0.0, 60.0), max_size=20),
 )
-def test_counts_obey_the_identities_of_a_real_server(traffic, seed, rate, looks) -> None:
+def test_counts_obey_the_identities_of_a_real_server(
+    traffic: Make, seed: int, rate: float, looks: list[float]
+) -> None:
     """Whatever the traffic and whenever someone looks, an idle server's sums agree as vLLM's do."""
     replica = Replica(PROFILE, 0.0)
     work = traffic(60, rate, seed)
@@ -86,7 +93,7 @@ def test_counts_obey_the_identities_of_a_real_server(traffic, seed, rate, looks)
         assert left == pytest.approx(right, rel=1e-9, abs=1e-9), name
 
 
-def test_a_look_in_between_changes_nothing(traffic) -> None:
+def test_a_look_in_between_changes_nothing(traffic: Make) -> None:
     """Scrapes at any times leave all counts as they are without scrapes."""
     totals = []
     for step in (None, 0.013):
@@ -125,7 +132,7 @@ def test_counters_move_within_a_stretch_of_decoding() -> None:
     assert replica.kv_use == pytest.approx((10 + shown[-1]) / PROFILE.kv_capacity_tokens)
 
 
-def test_every_token_is_heard_at_its_time(traffic, simulate) -> None:
+def test_every_token_is_heard_at_its_time(traffic: Make, simulate: Make) -> None:
     """A listener hears each token once, the first and the last at the simulation's times."""
     work = traffic(60, 10.0)
     replica, ears = Replica(PROFILE, 0.0), []
@@ -164,7 +171,9 @@ def test_what_is_longer_than_the_context_is_refused() -> None:
     assert replica.counts.rejected == 0
 
 
-def test_clients_that_give_up_are_aborted_as_in_the_simulation(traffic, simulate) -> None:
+def test_clients_that_give_up_are_aborted_as_in_the_simulation(
+    traffic: Make, simulate: Make
+) -> None:
     """Time-outs count as aborts, exactly the simulation's, and nothing is lost."""
     work = traffic(300, 60.0, outputs=400)
     replica = Replica(PROFILE, 0.0, queue_limit=200, client_timeout_seconds=4.0)
@@ -200,7 +209,9 @@ def test_an_abandoned_request_counts_as_aborted() -> None:
     steps=st.integers(1, 300),
     times=st.integers(1, 5),
 )
-def test_a_histogram_of_rising_values_is_that_of_each_value(first, growth, steps, times) -> None:
+def test_a_histogram_of_rising_values_is_that_of_each_value(
+    first: float, growth: float, steps: int, times: int
+) -> None:
     """Observing a whole stretch at once gives what observing each step gives."""
     edges = (0.005, 0.025, 0.1, 0.5, 1.0)
     at_once, one_by_one = Histogram(edges), Histogram(edges)
