@@ -124,7 +124,8 @@ class TrafficArchive(Protocol):
     async def past(self, policy: Policy, now: float) -> PastTraffic | None:
         """Return traffic before ``now``, or None when nothing is kept.
 
-        Raises ``PortError`` where it cannot be told yet: the object is then held until it can.
+        Raises ``PortError`` where it cannot be told yet: the object is decided on without its past
+        until it can, which releases nothing that this process has not watched for a hold.
         """
         ...
 

@@ -5,11 +5,12 @@ as requests do.
 """
 
 from dataclasses import replace
+from zlib import crc32
 
 import numpy as np
 
 from controller.core.domain.observation import Missing, Observation, PastTraffic, Traffic
-from controller.core.domain.policy import Policy
+from controller.core.domain.policy import ObjectKey, Policy
 from controller.core.domain.variant import PerformanceProfile, Role
 from controller.core.forecasting import forecaster
 from controller.core.history import History, cold_start_p90, remember_cold_starts
@@ -20,8 +21,18 @@ from controller.core.performance.lengths import TokenLengths
 from controller.core.performance.work import RecentTokens, reference_requests
 
 
-def begun(policy: Policy, past: PastTraffic | None, *, regression: bool) -> History:
-    """History of an object never seen before, its forecaster fed with ``past``."""
+def begun(
+    policy: Policy,
+    past: PastTraffic | None,
+    *,
+    regression: bool,
+    prepare: bool = True,
+    delay_seconds: float = 0.0,
+) -> History:
+    """History of an object never seen before, its forecaster fed with ``past``.
+
+    ``prepare`` and ``delay_seconds`` say when it is fitted: see ``forecaster.initial``.
+    """
     nothing = tuple(() for _ in policy.variants)
     return History(
         seen_since_seconds=None,
@@ -31,6 +42,8 @@ def begun(policy: Policy, past: PastTraffic | None, *, regression: bool) -> Hist
             horizons_seconds=(lead_seconds(policy, cold_start_p90(policy, nothing)),),
             target_attainment=1.0 - policy.slo.planned_miss_share,
             regression=regression,
+            prepare=prepare,
+            delay_seconds=delay_seconds,
         ),
         tokens=RecentTokens(),
         lengths=TokenLengths(),
@@ -38,6 +51,11 @@ def begun(policy: Policy, past: PastTraffic | None, *, regression: bool) -> Hist
         ledger=Ledger(),
         cold_starts=nothing,
     )
+
+
+def stagger_share(key: ObjectKey) -> float:
+    """A share in [0, 1) that is the same for an object in every process, and evenly spread."""
+    return crc32(f"{key.namespace}/{key.name}".encode()) / 2**32
 
 
 def observed(policy: Policy, observation: Observation, history: History, now: float) -> History:

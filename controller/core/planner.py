@@ -13,7 +13,7 @@ from controller.core.explanation import decided, kept, undecided
 from controller.core.guarding import Trail, blind_start, guard_context, guarded
 from controller.core.guards.context import Verdict
 from controller.core.history import History, cold_start_p90
-from controller.core.intake import begun, learned, observed
+from controller.core.intake import begun, learned, observed, stagger_share
 from controller.core.outlook import outlook
 from controller.core.recommendation import recommend
 from controller.core.standing import standing
@@ -21,14 +21,18 @@ from controller.core.standing import standing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannerSettings:
-    """What an ablation may switch off.
+    """What an ablation may switch off, and what an operator may put off.
 
     ``regression`` False leaves plain persistence with its calibrated spread. ``fallback`` False
-    never uses a fallback.
+    never uses a fallback. ``prepare_at_once`` False does not fit on the past before the first
+    decision but one piece a decision, beginning within ``spread_seconds``: each object at a time of
+    its own, so that the objects of a cluster are not all fitted in the same tick after a start.
     """
 
     regression: bool = True
     fallback: bool = True
+    prepare_at_once: bool = True
+    spread_seconds: float = 900.0
 
 
 class SteelyardPlanner:
@@ -39,7 +43,13 @@ class SteelyardPlanner:
 
     def initial(self, policy: Policy, past: PastTraffic | None) -> History:
         """History of an object never seen before, its forecaster fed with ``past``."""
-        return begun(policy, past, regression=self._settings.regression)
+        settings = self._settings
+        if settings.prepare_at_once:
+            return begun(policy, past, regression=settings.regression)
+        delay = settings.spread_seconds * stagger_share(policy.key)
+        return begun(
+            policy, past, regression=settings.regression, prepare=False, delay_seconds=delay
+        )
 
     def plan(
         self, policy: Policy, observation: Observation, history: History, now: float

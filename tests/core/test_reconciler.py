@@ -154,17 +154,37 @@ def test_history_goes_from_cycle_to_cycle(cycles: Cycles, two: tuple[Policy, Pol
     assert cycles.log == ["observe", "plan a 1", "actuate a 2", "report a 2"]
 
 
-def test_an_object_without_its_past_is_held_and_touches_no_other(
+def test_an_object_is_decided_on_without_its_past_until_it_is_told(
     cycles: Cycles, two: tuple[Policy, Policy]
 ) -> None:
-    """Until the archive can tell, the object is neither planned nor written."""
+    """While the archive cannot tell, the history starts empty and goes on; then it is seeded."""
     error = MetricsUnavailable("no archive")
     cycles.outside.failing = {"past a": error}
     assert cycles.run(*two) == [Failure(ObjectKey("serving", "a"), error)]
-    assert cycles.log == [
-        *("observe", "past a", "past b", "initial b", "plan b 0"),
-        *("actuate b 1", "report b 1"),
+    assert cycles.log[:6] == [
+        *("observe", "past a", "initial a", "plan a 0"),
+        *("past b", "initial b"),
     ]
+    assert cycles.run(two[0]) == [Failure(ObjectKey("serving", "a"), error)]
+    assert cycles.log[:3] == ["observe", "past a", "plan a 1"]
+    cycles.outside.failing = {}
+    assert cycles.run(two[0]) == []
+    assert cycles.log[:4] == ["observe", "past a", "initial a", "plan a 0"]
+    cycles.run(two[0])
+    assert cycles.log[:2] == ["observe", "plan a 1"]
+
+
+def test_an_object_with_other_variants_begins_anew(
+    cycles: Cycles, two: tuple[Policy, Policy]
+) -> None:
+    """A history is by variant; other bounds of the same variants change nothing about it."""
+    variant = two[0].variants[0]
+    cycles.run(*two)
+    cycles.run(replace(two[0], variants=(replace(variant, max_replicas=7),)), two[1])
+    assert "plan a 1" in cycles.log
+    cycles.run(replace(two[0], variants=(replace(variant, name="another"),)), two[1])
+    assert cycles.log[1:4] == ["past a", "initial a", "plan a 0"]
+    assert "plan b 2" in cycles.log
 
 
 def test_what_could_not_be_carried_out_is_reported(
