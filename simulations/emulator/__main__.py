@@ -13,7 +13,7 @@ from controller.core.performance.catalog import CATALOG, profile
 from simulations.emulator.clock import RunningClock
 from simulations.emulator.driver import Driver
 from simulations.emulator.emulator import Emulator
-from simulations.emulator.exposition import MetricsVersion
+from simulations.emulator.families import MetricsVersion
 from simulations.emulator.load import LoadTarget, play
 from simulations.emulator.replayer import Replayer
 from simulations.emulator.replica import warm_up

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from simulations.emulator.clock import Clock
 from simulations.emulator.emulator import Emulator
-from simulations.emulator.replayer import Replayer
+from simulations.emulator.replayer import Replayer, inject
 from simulations.emulator.view import ClusterSource
 
 #: Real time between looks at the cluster and the traces; nobody sees finer than a scrape.
@@ -27,16 +27,19 @@ class Driver:
     ) -> None:
         self.emulator = emulator
         self.clock = clock
-        self.replayers = tuple(replayers)
+        self.replayers = list(replayers)
         self._source = source
         self._wake = asyncio.Event()
 
     def tick(self) -> float:
-        """Bring the emulator to the clock's time, which is returned."""
+        """Bring the emulator to the clock's time, which is returned.
+
+        Arrivals keep the times of their traces; a change of the cluster counts from when it is
+        seen, hence after them.
+        """
         now = self.clock.emulated_seconds()
+        inject(self.replayers, self.emulator, now)
         self.emulator.apply(self._source.view(), now)
-        for replayer in self.replayers:
-            replayer.inject(self.emulator, now)
         self.emulator.advance(now)
         return now
 

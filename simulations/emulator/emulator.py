@@ -167,14 +167,15 @@ class Emulator:
         if door.kind is DoorKind.POD:
             pod: Pod | None = self.pod(door.namespace, door.name)
         else:
-            name = door.name
-            if door.kind is DoorKind.ROUTE:
-                route = self._route(door)
-                overflow, name = route.overflow, self._draw(route)
-            pod = self._pick(self._service(door.namespace, name), at)
+            route = self._route(door) if door.kind is DoorKind.ROUTE else None
+            if route is None:
+                pod = self._pick(self._service(door.namespace, door.name), at)
+            else:
+                overflow = route.overflow
+                pod = self._pick(self._backend(door.namespace, self._draw(route)), at)
         answer = self._submit(pod, request, at)
         if overflow is not None and answer in {Refusal.QUEUE_FULL, Refusal.NO_ENDPOINT}:
-            pod = self._pick(self._service(door.namespace, overflow), at)
+            pod = self._pick(self._backend(door.namespace, overflow), at)
             answer = self._submit(pod, request, at)
         return pod, answer
 
@@ -213,6 +214,10 @@ class Emulator:
             raise UnknownDoor(f"no Service {name} in namespace {namespace}")
         return service
 
+    def _backend(self, namespace: str, name: str | None) -> _Service | None:
+        """Return a route's Service; what a gateway sends to one that is not there gets a 503."""
+        return None if name is None else self._services.get((namespace, name))
+
     def _route(self, door: Door) -> RouteSpec:
         route = self._routes.get((door.namespace, door.name))
         if route is None:
@@ -222,30 +227,28 @@ class Emulator:
     def _behind(self, door: Door) -> list[Pod]:
         if door.kind is DoorKind.POD:
             return [self.pod(door.namespace, door.name)]
-        names = [door.name]
         if door.kind is DoorKind.ROUTE:
             route = self._route(door)
             names = [name for name, _ in route.weights]
             names += [] if route.overflow is None else [route.overflow]
-        return [pod for name in names for pod in self._service(door.namespace, name).endpoints]
+            backends = [self._backend(door.namespace, name) for name in names]
+            return [pod for backend in backends if backend for pod in backend.endpoints]
+        return self._service(door.namespace, door.name).endpoints
 
-    def _draw(self, route: RouteSpec) -> str:
+    def _draw(self, route: RouteSpec) -> str | None:
         """Draw a Service by weight, whether or not it has pods: as a gateway does."""
-        total = sum(weight for _, weight in route.weights)
-        if total <= 0:
-            raise UnknownDoor(f"route {route.name} has no backend with a weight above 0")
-        draw = self._random.random() * total
+        draw = self._random.random() * sum(weight for _, weight in route.weights)
         for name, weight in route.weights:
             draw -= weight
             if draw < 0.0:
                 return name
-        return next(name for name, weight in reversed(route.weights) if weight > 0)
+        return None  # all weights are 0
 
-    def _pick(self, service: _Service, at: float) -> Pod | None:
+    def _pick(self, service: _Service | None, at: float) -> Pod | None:
         """Fewest outstanding, ties to the first in cyclic order after the last one picked."""
-        endpoints = service.endpoints
+        endpoints = [] if service is None else service.endpoints
         count = len(endpoints)
-        if count == 0:
+        if service is None or count == 0:
             return None
         if service.spec.balancing is Balancing.RANDOM:
             return endpoints[int(self._random.integers(count))]

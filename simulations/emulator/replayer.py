@@ -1,67 +1,80 @@
-"""Plays a trace against the emulator within its own process.
+"""Plays traces against the emulator within its own process.
 
 A request over HTTP costs this process far more than the engine behind it, so arrivals of high
 rates are handed to the routers directly, at exactly the times of the trace. The metrics cannot
 tell the difference; only the HTTP stack is left out.
 """
 
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
 from simulations.emulator.emulator import Emulator, UnknownDoor
 from simulations.emulator.replica import Refusal, Request
 from simulations.emulator.view import Door
-from simulations.traces.trace import Arrivals, Trace
+from simulations.traces.trace import Trace
 
 
 class Replayer:
-    """Sends the arrivals of one trace through one door, from ``start_seconds`` of emulated time."""
+    """Sends the arrivals of one trace through one door, from ``start_seconds`` of emulated time.
+
+    ``next_seconds`` is the emulated time of the next arrival, infinite after the last one.
+    """
 
     def __init__(self, trace: Trace, door: Door, start_seconds: float = 0.0) -> None:
+        self.name = trace.name
         self.door = door
         self.sent = 0
         self.refused = 0
         self.lost = 0
-        self._trace = trace
-        self._start = start_seconds
-        self._chunk = 0
-        self._place = 0
-        self._arrivals: Arrivals | None = None
+        self._arrivals = _arrivals(trace, start_seconds)
+        self._next = next(self._arrivals, _NONE)
+
+    @property
+    def next_seconds(self) -> float:
+        """Emulated time of the next arrival; infinite after the last one."""
+        return self._next[0]
 
     @property
     def done(self) -> bool:
         """Whether all arrivals have been sent."""
-        return self._arrivals is None and self._next_chunk_begins() >= self._trace.duration_seconds
+        return self._next is _NONE
 
-    def inject(self, emulator: Emulator, until_seconds: float) -> None:
-        """Send what arrives up to ``until_seconds``; what finds no such door is lost."""
-        while not self.done:
-            if self._arrivals is None:
-                if self._start + self._next_chunk_begins() > until_seconds:
-                    return
-                self._arrivals = self._trace.chunk(self._chunk)
-                self._place = 0
-            if not self._send(emulator, self._arrivals, until_seconds):
-                return
-            self._arrivals = None
-            self._chunk += 1
+    def send(self, emulator: Emulator) -> None:
+        """Send the next arrival; one that finds no such door is lost."""
+        at, prompt, output = self._next
+        self._next = next(self._arrivals, _NONE)
+        self.sent += 1
+        try:
+            _, answer = emulator.send(self.door, Request(prompt, output), at)
+        except UnknownDoor:
+            self.lost += 1
+        else:
+            self.refused += isinstance(answer, Refusal)
 
-    def _next_chunk_begins(self) -> float:
-        return self._chunk * self._trace.chunk_seconds
 
-    def _send(self, emulator: Emulator, arrivals: Arrivals, until: float) -> bool:
-        """Send the chunk's arrivals up to ``until``; tells whether all of it is sent."""
-        begin, end = self._place, int(arrivals.seconds.searchsorted(until - self._start, "right"))
-        requests = zip(
-            arrivals.seconds[begin:end].tolist(),
-            arrivals.prompt_tokens[begin:end].tolist(),
-            arrivals.output_tokens[begin:end].tolist(),
+def inject(replayers: Sequence[Replayer], emulator: Emulator, until_seconds: float) -> None:
+    """Send what arrives up to ``until_seconds``, in order of time over all traces."""
+    while replayers:
+        earliest = min(replayers, key=lambda replayer: replayer.next_seconds)
+        if earliest.done or earliest.next_seconds > until_seconds:
+            return
+        earliest.send(emulator)
+
+
+_Arrival = tuple[float, int, int]
+_NONE: _Arrival = (np.inf, 0, 0)
+
+
+def _arrivals(trace: Trace, start: float) -> Iterator[_Arrival]:
+    """Emulated time, prompt and output tokens of each request; chunks are made as they come."""
+    chunk = 0
+    while chunk * trace.chunk_seconds < trace.duration_seconds:
+        arrivals = trace.chunk(chunk)
+        yield from zip(
+            (start + arrivals.seconds).tolist(),
+            arrivals.prompt_tokens.tolist(),
+            arrivals.output_tokens.tolist(),
             strict=True,
         )
-        for seconds, prompt, output in requests:
-            self._place += 1
-            self.sent += 1
-            try:
-                _, answer = emulator.send(self.door, Request(prompt, output), self._start + seconds)
-            except UnknownDoor:
-                self.lost += 1
-            else:
-                self.refused += isinstance(answer, Refusal)
-        return self._place == len(arrivals)
+        chunk += 1

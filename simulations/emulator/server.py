@@ -15,7 +15,8 @@ from aiohttp import web
 from simulations.emulator.completions import Answer, ChatBody, CompletionBody, InvalidRequest, parse
 from simulations.emulator.driver import Driver
 from simulations.emulator.emulator import Emulator, UnknownDoor
-from simulations.emulator.exposition import CONTENT_TYPE, Identity, MetricsVersion, expose
+from simulations.emulator.exposition import CONTENT_TYPE, Identity, expose
+from simulations.emulator.families import MetricsVersion
 from simulations.emulator.replica import Refusal, Request, Ticket
 from simulations.emulator.view import Door, DoorKind
 

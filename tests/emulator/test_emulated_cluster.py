@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simulations.emulator.emulator import Emulator, UnknownDoor
-from simulations.emulator.replayer import Replayer
+from simulations.emulator.replayer import Replayer, inject
 from simulations.emulator.replica import Refusal, Request, Ticket
 from simulations.emulator.view import (
     Balancing,
@@ -138,7 +138,7 @@ def test_a_replayed_trace_ends_as_in_the_pure_simulation(
     emulator.apply(cluster_view(pod_spec("a"), pod_spec("b")), 0.0)
     replayer = Replayer(trace, LLAMA)
     for at in np.arange(0.0, 40.0, 0.37):
-        replayer.inject(emulator, float(at))
+        inject([replayer], emulator, float(at))
         emulator.advance(float(at))
     assert replayer.done
     assert (replayer.sent, replayer.refused, replayer.lost) == (300, 0, 0)
@@ -149,6 +149,30 @@ def test_a_replayed_trace_ends_as_in_the_pure_simulation(
     assert waited == pytest.approx(float(np.sum(expected["first"] - expected["arrival"])))
 
 
+def test_traces_are_merged_by_time(traffic: Make, pod_spec: Make, cluster_view: Make) -> None:
+    """Two traces played at once keep all their times, as one trace of both would."""
+    work = traffic(200, 20.0)
+
+    def trace(part: slice, chunk_seconds: float) -> RequestTrace:
+        columns = (work.seconds, work.prompt_tokens, work.output_tokens)
+        names = ("seconds", "prompt_tokens", "output_tokens")
+        parts = {name: column[part] for name, column in zip(names, columns, strict=True)}
+        return RequestTrace("part", Arrivals(**parts), chunk_seconds=chunk_seconds)
+
+    def waited(*parts: RequestTrace) -> float:
+        emulator = Emulator()
+        emulator.apply(cluster_view(pod_spec("a")), 0.0)
+        replayers = [Replayer(part, LLAMA) for part in parts]
+        for at in (1.0, 2.5, 100.0):
+            inject(replayers, emulator, at)
+            emulator.advance(at)
+        emulator.advance(1e4)
+        return emulator.pod("serving", "a").replica.counts.time_to_first_token.total
+
+    whole = waited(trace(slice(None), 5.0))
+    assert waited(trace(slice(0, None, 2), 2.0), trace(slice(1, None, 2), 3.0)) == whole
+
+
 def test_arrivals_at_a_service_that_is_not_there_are_lost(traffic: Make) -> None:
     """A trace whose Service is missing does not stop the emulator; the loss is counted."""
     work = traffic(20, 20.0)
@@ -156,7 +180,7 @@ def test_arrivals_at_a_service_that_is_not_there_are_lost(traffic: Make) -> None
         seconds=work.seconds, prompt_tokens=work.prompt_tokens, output_tokens=work.output_tokens
     )
     replayer = Replayer(RequestTrace("made", arrivals), LLAMA)
-    replayer.inject(Emulator(), 1e3)
+    inject([replayer], Emulator(), 1e3)
     assert (replayer.sent, replayer.lost, replayer.done) == (20, 20, True)
 
 
@@ -191,6 +215,9 @@ def test_a_weighted_route_follows_its_weights(pod_spec: Make) -> None:
 
     assert shares(3, 1)["f"] / 2000 == pytest.approx(0.25, abs=0.04)
     assert shares(1, 0) == {"p": 2000}
+    assert shares(0, 0) == {None: 2000}
+    no_services = variants(pod_spec)["services"][:1]
+    assert shares(1, 1, services=no_services)[None] / 2000 == pytest.approx(0.5, abs=0.05)
     only_primary = variants(pod_spec)["pods"][:1]
     assert shares(1, 1, pods=only_primary)[None] / 2000 == pytest.approx(0.5, abs=0.05)
 
