@@ -15,15 +15,19 @@ from simulations.emulator.driver import Driver
 from simulations.emulator.emulator import Emulator
 from simulations.emulator.families import MetricsVersion
 from simulations.emulator.load import LoadTarget, play
+from simulations.emulator.replay_order import cut_and_scaled
 from simulations.emulator.replayer import Replayer
 from simulations.emulator.replica import warm_up
 from simulations.emulator.server import Server
-from simulations.emulator.view import ClusterSource, ClusterView, Door, PodSpec, ServiceSpec
-from simulations.emulator.view import StaticCluster as Static
+from simulations.emulator.view import (
+    ClusterSource,
+    ClusterView,
+    Door,
+    PodSpec,
+    ServiceSpec,
+    StartingCluster,
+)
 from simulations.traces.errors import InvalidTrace
-from simulations.traces.opening import open_trace
-from simulations.traces.scaling import scaled_to_peak
-from simulations.traces.slicing import slice_trace
 from simulations.traces.trace import Trace
 
 app = typer.Typer(
@@ -45,8 +49,7 @@ ToOption = Annotated[float | None, typer.Option("--to", help="Last second of the
 
 def _trace(path: Path, peak: float | None, from_seconds: float, to_seconds: float | None) -> Trace:
     try:
-        part = slice_trace(open_trace(path), from_seconds, to_seconds)
-        return part if peak is None else scaled_to_peak(part, peak)
+        return cut_and_scaled(path, peak=peak, from_seconds=from_seconds, to_seconds=to_seconds)
     except (InvalidTrace, OSError) as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -122,6 +125,9 @@ def serve(  # noqa: PLR0913 - one parameter is one option of the command line
     door: Annotated[
         str, typer.Option(help="Where the trace goes: services|routes|pods/NAMESPACE/NAME.")
     ] = "",
+    cold_start: Annotated[
+        float, typer.Option(help="Emulated seconds until the pods of --model are Ready.")
+    ] = 0.0,
     start: Annotated[float, typer.Option(help="Emulated seconds before the trace begins.")] = 0.0,
     peak: PeakOption = None,
     from_seconds: FromOption = 0.0,
@@ -153,7 +159,8 @@ def serve(  # noqa: PLR0913 - one parameter is one option of the command line
     emulator = Emulator(client_timeout_seconds=client_timeout, seed=seed)
 
     async def main() -> None:
-        source: ClusterSource = Static(view)
+        clock = RunningClock(speed)
+        source: ClusterSource = StartingCluster(view, cold_start, clock.emulated_seconds)
         follow = None
         if clustered:
             # Imported only here: the client is large, and a laptop without Kubernetes needs none.
@@ -163,7 +170,7 @@ def serve(  # noqa: PLR0913 - one parameter is one option of the command line
 
             cluster = KubernetesCluster(kubeconfig, namespace=namespace)
             source, follow = cluster, asyncio.create_task(cluster.run())
-        driver = Driver(emulator, source, RunningClock(speed), replays)
+        driver = Driver(emulator, source, clock, replays)
         await _serve(host, port, driver, metrics_version, follow)
 
     with contextlib.suppress(KeyboardInterrupt):

@@ -98,13 +98,15 @@ class Emulator:
         return found
 
     def door_at(self, address: str) -> Door | None:
-        """Return the pod or Service that has an IP address."""
+        """Return the pod or Service that has an IP address; a pod without one, if it is alone."""
         for pod in self._pods.values():
             if pod.spec.address == address:
                 return Door(DoorKind.POD, pod.spec.namespace, pod.spec.name)
         for service in self._services.values():
             if service.spec.address == address:
                 return Door(DoorKind.SERVICE, service.spec.namespace, service.spec.name)
+        if len(self._view.pods) == 1 and self._view.pods[0].address is None:
+            return Door(DoorKind.POD, *self._view.pods[0].key)
         return None
 
     def served_models(self, door: Door) -> tuple[str, ...]:

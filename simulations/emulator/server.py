@@ -17,6 +17,7 @@ from simulations.emulator.driver import Driver
 from simulations.emulator.emulator import Emulator, UnknownDoor
 from simulations.emulator.exposition import CONTENT_TYPE, Identity, expose
 from simulations.emulator.families import MetricsVersion
+from simulations.emulator.replay_order import ReplayOrder
 from simulations.emulator.replica import Refusal, Request, Ticket
 from simulations.emulator.view import Door, DoorKind
 
@@ -98,6 +99,8 @@ class Server:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/state", self._state)
         app.router.add_get("/targets", self._targets)
+        app.router.add_post("/replays", self._replay)
+        app.router.add_delete("/replays", self._stop_replays)
         return app
 
     # --- one door ------------------------------------------------------------------------------
@@ -215,10 +218,27 @@ class Server:
             for pod in self._emulator.pods
         ]
         replays = [
-            {"sent": r.sent, "refused": r.refused, "lost": r.lost, "done": r.done}
+            {"name": r.name, "sent": r.sent, "refused": r.refused, "lost": r.lost, "done": r.done}
             for r in self._driver.replayers
         ]
         return web.json_response({"emulated_seconds": now, "pods": pods, "replays": replays})
+
+    async def _replay(self, request: web.Request) -> web.Response:
+        """Begin to play a trace now, beside those that play already."""
+        try:
+            order = ReplayOrder.model_validate_json(await request.read())
+            replayer = order.replayer(self._driver.tick())
+        except (ValueError, OSError) as error:
+            raise InvalidRequest(str(error)) from error
+        self._driver.replayers.append(replayer)
+        self._driver.wake()
+        return web.json_response({"replay": replayer.name}, status=HTTPStatus.ACCEPTED.value)
+
+    async def _stop_replays(self, _: web.Request) -> web.Response:
+        """Stop all traces; what they have sent runs on."""
+        self._driver.tick()
+        self._driver.replayers.clear()
+        return web.Response(status=HTTPStatus.NO_CONTENT.value)
 
     async def _targets(self, request: web.Request) -> web.Response:
         """List the pods as Prometheus' HTTP service discovery wants them."""

@@ -1,7 +1,7 @@
 """What the emulator knows of its cluster: pods, and the doors by which requests reach them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -96,6 +96,22 @@ class StaticCluster:
     def set(self, view: ClusterView) -> None:
         """Replace the cluster."""
         self._view = view
+
+
+class StartingCluster:
+    """A cluster whose pods become Ready once a cold start is over."""
+
+    def __init__(
+        self, view: ClusterView, cold_start_seconds: float, now: Callable[[], float]
+    ) -> None:
+        self._ready = view
+        self._starting = replace(view, pods=tuple(replace(pod, ready=False) for pod in view.pods))
+        self._cold_start_seconds = cold_start_seconds
+        self._now = now
+
+    def view(self) -> ClusterView:
+        """Return the cluster as it is by now."""
+        return self._starting if self._now() < self._cold_start_seconds else self._ready
 
 
 class DoorKind(Enum):

@@ -17,7 +17,7 @@ from simulations.emulator.emulator import Emulator
 from simulations.emulator.load import LoadTarget, play
 from simulations.emulator.replayer import Replayer
 from simulations.emulator.server import PROMPT_TOKENS_HEADER, Server
-from simulations.emulator.view import ClusterView, Door, StaticCluster
+from simulations.emulator.view import ClusterView, Door, StartingCluster, StaticCluster
 from simulations.traces.request_trace import RequestTrace
 from simulations.traces.trace import Arrivals
 
@@ -251,7 +251,7 @@ def test_wrong_requests_are_told_why(
         assert answered == status
         assert message in error["error"]["message"]
 
-    with_bench(scenario)
+    with_bench(scenario, pods="ab")
 
 
 def test_a_service_without_ready_pods_is_unavailable(with_bench: Make) -> None:
@@ -319,6 +319,76 @@ def test_a_pod_is_reached_at_its_own_address(with_bench: Make) -> None:
             assert 'model_name="llama-3.1-8b"' in await response.text()
 
     with_bench(scenario, address="127.0.0.1")
+
+
+def test_a_pod_that_is_alone_answers_at_the_plain_paths(with_bench: Make) -> None:
+    """A process that plays one server is one: no prefix, whatever address was dialled."""
+
+    async def scenario(served: Bench) -> None:
+        status, answer = await served.ask("/v1/completions", {"prompt": "x"})
+        assert (status, answer["model"]) == (200, "llama-3.1-8b")
+        async with served.client.get("/metrics") as response:
+            assert (
+                'finished_reason="length",model_name="llama-3.1-8b"} 1.0' in await response.text()
+            )
+
+    with_bench(scenario)
+
+
+def test_a_cold_start_passes_before_pods_are_ready(
+    clock_type: Make, pod_spec: Make, cluster_view: Make
+) -> None:
+    """A server that is still loading its model is neither healthy nor scraped."""
+    clock = clock_type()
+    source = StartingCluster(cluster_view(pod_spec("a")), 30.0, clock.emulated_seconds)
+    driver = Driver(Emulator(), source, clock)
+    states = []
+
+    async def main() -> None:
+        async with TestClient(TestServer(Server(driver).application())) as client:
+            for clock.now in (0.0, 29.0, 30.0):
+                for path in ("/health", "/metrics", "/services/serving/llama/health"):
+                    async with client.get(path) as response:
+                        states.append(response.status)
+
+    asyncio.run(main())
+    assert states == [404, 404, 503] * 2 + [200, 200, 200]
+    assert driver.emulator.pod("serving", "a").replica.started_seconds == 30.0
+
+
+def test_a_trace_is_played_on_demand(with_bench: Make) -> None:
+    """An order over HTTP begins a trace at that moment; it can be stopped; a wrong one is told."""
+
+    async def scenario(served: Bench) -> None:
+        served.clock.now = 100.0
+        spec = {"durationSeconds": 60, "levelRequestsPerSecond": 5}
+        order = {"door": "services/serving/llama", "trace": spec}
+        async with served.client.post("/replays", json=order) as response:
+            assert response.status == 202
+        served.clock.now = 130.0
+        async with served.client.get("/state") as response:
+            (replay,) = (await response.json())["replays"]
+        counts = served.driver.emulator.pod("serving", "a").replica.counts
+        assert 100 < replay["sent"] < 200
+        assert counts.time_to_first_token.observations > 0.9 * replay["sent"]
+        assert counts.time_to_first_token.total < 0.5 * replay["sent"]
+        async with served.client.delete("/replays") as response:
+            assert response.status == 204
+        served.clock.now = 160.0
+        served.driver.tick()
+        assert served.driver.emulator.outstanding == 0
+        assert counts.finished == replay["sent"]
+        for wrong, named in (
+            ({"door": "llama", "trace": spec}, "KIND/NAMESPACE/NAME"),
+            ({"door": "services/a/b", "trace": "/no/such/file.csv"}, "/no/such/file.csv"),
+            ({"door": "services/a/b"}, "trace"),
+            ({"door": "services/a/b", "trace": {"durationSeconds": -1}}, "durationSeconds"),
+        ):
+            status, error = await served.ask("/replays", wrong)
+            assert status == 400
+            assert named in error["error"]["message"]
+
+    with_bench(scenario)
 
 
 def test_a_client_that_leaves_is_counted_as_an_abort(with_bench: Make) -> None:

@@ -1,0 +1,58 @@
+"""Which trace is played, where, and how large: as an option of the command line or over HTTP."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from simulations.emulator.replayer import Replayer
+from simulations.emulator.view import Door
+from simulations.traces.opening import open_trace
+from simulations.traces.scaling import scaled_to_peak
+from simulations.traces.slicing import slice_trace
+from simulations.traces.trace import Trace
+
+
+def cut_and_scaled(
+    source: Path | dict[str, Any],
+    *,
+    peak: float | None = None,
+    from_seconds: float = 0.0,
+    to_seconds: float | None = None,
+) -> Trace:
+    """Open a trace and take the part in [from, to), scaled to a peak in requests/s where given.
+
+    Raises:
+        InvalidTrace: the trace cannot be read, cut or scaled.
+        OSError: there is no such file.
+    """
+    part = slice_trace(open_trace(source), from_seconds, to_seconds)
+    return part if peak is None else scaled_to_peak(part, peak)
+
+
+class ReplayOrder(BaseModel):
+    """A trace to play: a file of this machine, or the spec of a synthetic one."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    door: str = Field(description="KIND/NAMESPACE/NAME")
+    trace: Path | dict[str, Any]
+    peak: float | None = Field(default=None, gt=0.0, description="requests/s over 60 s")
+    from_seconds: float = Field(default=0.0, ge=0.0, alias="fromSeconds")
+    to_seconds: float | None = Field(default=None, gt=0.0, alias="toSeconds")
+
+    def replayer(self, start_seconds: float) -> Replayer:
+        """Return what plays it from ``start_seconds`` of emulated time on.
+
+        Raises:
+            ValueError: the door or the trace cannot be used (``InvalidTrace`` is one).
+            OSError: there is no such file.
+        """
+        door = Door.parse(self.door)
+        trace = cut_and_scaled(
+            self.trace,
+            peak=self.peak,
+            from_seconds=self.from_seconds,
+            to_seconds=self.to_seconds,
+        )
+        return Replayer(trace, door, start_seconds)
