@@ -84,15 +84,9 @@ def _static(models: list[str]) -> ClusterView:
 
 
 async def _serve(
-    host: str,
-    port: int,
-    driver: Driver,
-    version: MetricsVersion,
-    follow: asyncio.Task[None] | None,
+    host: str, port: int, server: Server, driver: Driver, follow: asyncio.Task[None] | None
 ) -> None:
-    runner = web.AppRunner(
-        Server(driver, version).application(), access_log=None, handler_cancellation=True
-    )
+    runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -139,6 +133,9 @@ def serve(  # noqa: PLR0913 - one parameter is one option of the command line
     metrics_version: Annotated[
         MetricsVersion, typer.Option(help="Generation of the metrics' names.")
     ] = MetricsVersion.CURRENT,
+    stream_interval: Annotated[
+        int, typer.Option(min=1, help="Tokens per event of a stream, after the first.")
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Seed of random routing.")] = 0,
 ) -> None:
     """Serve the replicas of annotated pods, or of --model, until interrupted."""
@@ -171,7 +168,8 @@ def serve(  # noqa: PLR0913 - one parameter is one option of the command line
             cluster = KubernetesCluster(kubeconfig, namespace=namespace)
             source, follow = cluster, asyncio.create_task(cluster.run())
         driver = Driver(emulator, source, clock, replays)
-        await _serve(host, port, driver, metrics_version, follow)
+        server = Server(driver, metrics_version, stream_interval=stream_interval)
+        await _serve(host, port, server, driver, follow)
 
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main())

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 #: A rule of thumb for English text; there is no tokenizer here, only timing.
 CHARACTERS_PER_TOKEN = 4
-#: Every generated token.
+#: Every generated token; ten of them are ten times this text.
 GENERATED_TEXT = " token"
 #: Output of a chat request that sets no limit: a real model would stop by itself.
 CHAT_OUTPUT_TOKENS = 256
@@ -120,7 +120,7 @@ class Answer:
         self._part = {**self._head, "object": f"{name}.chunk" if name else "text_completion"}
         self._left = body.output_tokens()
         self._begun = False
-        self._middle = self._event(self._choice(finish=None))
+        self._single = self._event(1, finish=None)
 
     def whole(self) -> dict[str, Any]:
         """Return the answer that is not streamed."""
@@ -133,18 +133,17 @@ class Answer:
         return {**self._whole, "choices": [choice], "usage": self._usage()}
 
     def more(self, tokens: int) -> bytes:
-        """Return the events of so many further tokens."""
-        parts = []
+        """Return the event of so many further tokens; a server that lags sends several at once."""
+        role = b""
         if self._chat and not self._begun:
-            role = {"index": 0, "delta": {"role": "assistant", "content": ""}}
-            parts.append(self._event({**role, "finish_reason": None}))
+            delta = {"role": "assistant", "content": ""}
+            choice = {"index": 0, "delta": delta, "finish_reason": None}
+            role = _sse({**self._part, "choices": [choice]})
         self._begun = True
         self._left -= tokens
-        last = self._left == 0
-        parts += [self._middle] * (tokens - last)
-        if last:
-            parts.append(self._event(self._choice(finish="length")))
-        return b"".join(parts)
+        if self._left == 0:
+            return role + self._event(tokens, finish="length")
+        return role + (self._single if tokens == 1 else self._event(tokens, finish=None))
 
     def end(self) -> bytes:
         """Return what follows the last token."""
@@ -153,12 +152,13 @@ class Answer:
             usage = _sse({**self._part, "choices": [], "usage": self._usage()})
         return usage + b"data: [DONE]\n\n"
 
-    def _choice(self, finish: str | None) -> dict[str, Any]:
+    def _event(self, tokens: int, finish: str | None) -> bytes:
+        text = GENERATED_TEXT * tokens
+        choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
         if self._chat:
-            return {"index": 0, "delta": {"content": GENERATED_TEXT}, "finish_reason": finish}
-        return {"index": 0, "text": GENERATED_TEXT, "logprobs": None, "finish_reason": finish}
-
-    def _event(self, choice: dict[str, Any]) -> bytes:
+            choice["delta"] = {"content": text}
+        else:
+            choice["text"] = text
         return _sse({**self._part, "choices": [choice]})
 
     def _usage(self) -> dict[str, int]:

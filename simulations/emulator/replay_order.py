@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from simulations.emulator.replayer import Replayer
 from simulations.emulator.view import Door
 from simulations.traces.opening import open_trace
-from simulations.traces.scaling import scaled_to_peak
+from simulations.traces.scaling import PEAK_BUCKET_SECONDS, scaled_to_peak
 from simulations.traces.slicing import slice_trace
 from simulations.traces.trace import Trace
 
@@ -22,12 +22,18 @@ def cut_and_scaled(
 ) -> Trace:
     """Open a trace and take the part in [from, to), scaled to a peak in requests/s where given.
 
+    The whole is scaled before it is cut: copies are shifted, and so need the part's surroundings.
+    The peak is that of 60 s at least, however short the part.
+
     Raises:
         InvalidTrace: the trace cannot be read, cut or scaled.
         OSError: there is no such file.
     """
-    part = slice_trace(open_trace(source), from_seconds, to_seconds)
-    return part if peak is None else scaled_to_peak(part, peak)
+    trace = open_trace(source)
+    if peak is not None:
+        end = None if to_seconds is None else max(to_seconds, from_seconds + PEAK_BUCKET_SECONDS)
+        trace = scaled_to_peak(trace, peak, from_seconds=from_seconds, to_seconds=end)
+    return slice_trace(trace, from_seconds, to_seconds)
 
 
 class ReplayOrder(BaseModel):

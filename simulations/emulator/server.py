@@ -39,7 +39,9 @@ class Aborted(Exception):  # noqa: N818 - named after what happened
 class _Tokens:
     """Collects one request's tokens for the handler that waits for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+        self._begun = False
         self._pending = 0
         self._ended = False
         self._finished = False
@@ -51,9 +53,11 @@ class _Tokens:
         return self._ended
 
     def on_tokens(self, tokens: int, at_seconds: float) -> None:  # noqa: ARG002 - told when heard
-        """Hear of more tokens."""
+        """Hear of more tokens: the first at once, later ones ``interval`` at a time."""
         self._pending += tokens
-        self._news.set()
+        if not self._begun or self._pending >= self._interval:
+            self._begun = True
+            self._news.set()
 
     def on_end(self, at_seconds: float, *, finished: bool) -> None:  # noqa: ARG002 - likewise
         """Hear of the end."""
@@ -66,9 +70,9 @@ class _Tokens:
         Raises:
             Aborted: the engine gave the request up.
         """
-        if not self._pending and not self._ended:
-            self._news.clear()
+        if not self._ended:
             await self._news.wait()
+            self._news.clear()
         tokens, self._pending = self._pending, 0
         if not tokens and not self._finished:
             raise Aborted("the request was aborted")
@@ -76,9 +80,22 @@ class _Tokens:
 
 
 class Server:
-    """Answers for all doors of one emulator."""
+    """Answers for all doors of one emulator.
 
-    def __init__(self, driver: Driver, version: MetricsVersion = MetricsVersion.CURRENT) -> None:
+    ``stream_interval`` is vLLM's option of that name: tokens per event of a stream, after the
+    first one. Most of the cost of a streamed answer is its events.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        version: MetricsVersion = MetricsVersion.CURRENT,
+        *,
+        stream_interval: int = 1,
+    ) -> None:
+        if stream_interval < 1:
+            raise ValueError(f"stream_interval must be at least 1, got {stream_interval}")
+        self._stream_interval = stream_interval
         self._driver = driver
         self._emulator: Emulator = driver.emulator
         self._clock = driver.clock
@@ -148,7 +165,7 @@ class Server:
         models = self._emulator.served_models(door)
         if body.model is not None and models and body.model not in models:
             return _error(HTTPStatus.NOT_FOUND, f"The model `{body.model}` does not exist.")
-        tokens = _Tokens()
+        tokens = _Tokens(self._stream_interval if body.stream else body.output_tokens())
         asked = Request(body.input_tokens(), body.output_tokens(), handler, tokens)
         pod, ticket = self._emulator.send(door, asked, now)
         if pod is None or isinstance(ticket, Refusal):

@@ -12,6 +12,7 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
 from simulations.emulator.clock import RunningClock
+from simulations.emulator.completions import GENERATED_TEXT
 from simulations.emulator.driver import Driver
 from simulations.emulator.emulator import Emulator
 from simulations.emulator.load import LoadTarget, play
@@ -68,9 +69,10 @@ class Bench:
         async with self.client.post(path, json={**body, "stream": True}) as response:
             assert response.status == 200
             async for line in response.content:
-                if line.startswith(b"data: {") and json.loads(line[6:])["choices"]:
-                    times.append(self.clock.now)
-                    self.heard += 1
+                if line.startswith(b"data: {"):
+                    tokens = json.loads(line[6:])["choices"][0]["text"].count(GENERATED_TEXT)
+                    times += [self.clock.now] * tokens
+                    self.heard += tokens
         return times
 
     async def ask(self, path: str, body: Any, **fields: Any) -> tuple[int, Any]:
@@ -181,7 +183,7 @@ def test_a_prompts_length_can_be_told(with_bench: Make) -> None:
 
 
 def test_a_streamed_chat_begins_with_its_role_and_ends_with_usage(with_bench: Make) -> None:
-    """Events are those of OpenAI's API: role, one per token, usage where asked for, DONE."""
+    """Events are those of OpenAI's API: role, tokens, usage where asked for, DONE."""
 
     async def scenario(served: Bench) -> None:
         body = {
@@ -199,12 +201,40 @@ def test_a_streamed_chat_begins_with_its_role_and_ends_with_usage(with_bench: Ma
         events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
         deltas = [event["choices"][0]["delta"] for event in events[:-1]]
         assert deltas[0] == {"role": "assistant", "content": ""}
-        assert [d["content"] for d in deltas[1:]] == [" token"] * 3
-        assert [e["choices"][0]["finish_reason"] for e in events[:-1]] == [None] * 3 + ["length"]
+        assert "".join(d["content"] for d in deltas[1:]) == GENERATED_TEXT * 3
+        reasons = [event["choices"][0]["finish_reason"] for event in events[:-1]]
+        assert reasons == [None] * (len(reasons) - 1) + ["length"]
         assert events[-1]["usage"]["completion_tokens"] == 3
         assert lines[-2] == "data: [DONE]"
 
     with_bench(scenario)
+
+
+def test_tokens_may_be_streamed_several_at_a_time(
+    clock_type: Make, pod_spec: Make, cluster_view: Make
+) -> None:
+    """With an interval the first token comes alone, later ones together, and none is missing."""
+    driver = Driver(Emulator(), StaticCluster(cluster_view(pod_spec("a"))), clock_type())
+    driver.tick()
+
+    async def main() -> list[int]:
+        server = Server(driver, stream_interval=10)
+        async with TestClient(TestServer(server.application())) as client:
+            served = Bench(driver, client)
+            body = {"prompt": "x", "max_tokens": 25}
+            streaming = asyncio.create_task(served.stream(COMPLETIONS, body))
+            await until(lambda: served.taken > 0)
+            heard = []
+            while driver.emulator.outstanding:
+                served.clock.now = driver.emulator.next_news_seconds
+                driver.tick()
+                if served.given in {1, 11, 21, 25}:
+                    await until(lambda: served.heard >= served.given)
+                heard.append(served.heard)
+            await streaming
+            return heard
+
+    assert asyncio.run(main()) == [1] * 10 + [11] * 10 + [21] * 4 + [25]
 
 
 def test_a_full_queue_is_answered_with_503(with_bench: Make) -> None:
