@@ -28,10 +28,12 @@ lint: .venv/installed
 generate: .venv/installed
 	$(BIN)/python -m controller.api.crd > crds/modeldeployments.yaml
 
-# The lock pins every package by hash and names no index.
+# The locks pin every package by hash and name no index; those of the images hold a part of the first.
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate pyproject.toml
 lock:
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
-	  --extra simulations --extra emulator --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --extra simulations --extra emulator --group dev -o requirements.lock
+	$(LOCK) --constraint requirements.lock -o requirements-runtime.lock
+	$(LOCK) --constraint requirements.lock --extra simulations --extra emulator -o requirements-emulator.lock
 
 clean:
 	rm -rf .venv out
