@@ -38,7 +38,8 @@ app = typer.Typer(
 
 TraceArgument = Annotated[Path, typer.Argument(help="A trace file of any known format.")]
 SpeedOption = Annotated[
-    float, typer.Option(help="Emulated seconds per real second; load and server must agree.")
+    float,
+    typer.Option(min=0.001, help="Emulated seconds per real second; load and server must agree."),
 ]
 PeakOption = Annotated[
     float | None, typer.Option("--peak", help="Scale the trace to this peak, in requests/s.")
@@ -54,11 +55,11 @@ def _trace(path: Path, peak: float | None, from_seconds: float, to_seconds: floa
         raise typer.BadParameter(str(error)) from error
 
 
-def _static(models: list[str]) -> ClusterView:
+def models(texts: list[str]) -> ClusterView:
     """Make pods of ``NAME=PROFILE[:REPLICAS[:QUEUE_LIMIT]]``, each model behind its own Service."""
     pods: list[PodSpec] = []
     services = []
-    for text in models:
+    for text in texts:
         name, _, rest = text.partition("=")
         timing, *counts = rest.split(":")
         if not name or not timing or len(counts) > 2 or not all(map(str.isdecimal, counts)):
@@ -142,7 +143,7 @@ def serve(  # noqa: PLR0913 - one parameter is one option of the command line
     clustered = kubeconfig is not None or in_cluster
     if clustered == bool(model):
         raise typer.BadParameter("give one of --kubeconfig, --in-cluster and --model")
-    view = _static(model or [])
+    view = models(model or [])
     replays = []
     if trace is not None:
         try:
