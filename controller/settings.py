@@ -153,6 +153,14 @@ class Settings(BaseModel):
         bool,
         _field("The recording rules of manifests/monitoring are installed there.", "true or false"),
     ] = False
+    prometheus_scrape_seconds: Annotated[
+        Seconds,
+        _field(
+            "Time between two scrapes of the engines; samples four times as old are stale.",
+            _SECONDS,
+            "seconds",
+        ),
+    ] = 15.0
     prometheus_history_seconds: Annotated[
         Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)],
         _field(
