@@ -110,7 +110,7 @@ def serve(  # noqa: PLR0913 - one parameter is one option of the command line
         typer.Option(help="Without Kubernetes: NAME=PROFILE[:REPLICAS[:QUEUE_LIMIT]]."),
     ] = None,
     kubeconfig: Annotated[
-        Path | None, typer.Option(help="Play the annotated pods of this cluster.")
+        Path | None, typer.Option(exists=True, help="Play the annotated pods of this cluster.")
     ] = None,
     in_cluster: Annotated[
         bool, typer.Option("--in-cluster", help="Play the pods of the cluster this runs in.")

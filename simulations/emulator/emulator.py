@@ -119,7 +119,8 @@ class Emulator:
         """Take the cluster as it is now: start, drain and remove replicas.
 
         A replica starts when its pod is Ready. One whose pod is terminating, or no longer Ready,
-        takes nothing new; one whose pod is gone has no address any more and ends once it is empty.
+        takes nothing new; one whose pod is gone has no address any more and ends once it is empty;
+        one whose container restarted has lost what it was serving.
         """
         if view is self._view:
             return
@@ -128,8 +129,10 @@ class Emulator:
         wanted = {spec.key: spec for spec in view.pods}
         for key, pod in list(self._pods.items()):
             spec = wanted.get(key)
-            if spec is None or spec.generation != pod.spec.generation:
+            if spec is None or spec.uid != pod.spec.uid:
                 self._leaving.append(self._pods.pop(key))
+            elif spec.restarts != pod.spec.restarts:
+                self._pods.pop(key).replica.crash(self._now)
             else:
                 pod.spec = spec
         for key, spec in wanted.items():

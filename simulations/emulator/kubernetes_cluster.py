@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger(__name__)
 
 #: The API server ends a watch after so long, so that one whose connection died is noticed.
 _WATCH_SECONDS = 120
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = 2.0
 #: Between looks for a kind that the API server does not know (no Gateway API installed).
 _UNKNOWN_KIND_SECONDS = 10.0
 
@@ -121,14 +121,12 @@ class KubernetesCluster:
                     version = await self._list(kind, call, where)
                 version = await self._watch(kind, call, where, version)
             except client.ApiException as error:
-                # 410 Gone: the version is too old to watch from, so all is listed anew.
                 version = None
-                unknown = error.status == 404
-                if error.status != 410:
-                    _LOGGER.log(
-                        logging.DEBUG if unknown else logging.WARNING, "watch failed: %s", error
-                    )
-                    await asyncio.sleep(_UNKNOWN_KIND_SECONDS if unknown else _RETRY_SECONDS)
+                if error.status == 404:
+                    await asyncio.sleep(_UNKNOWN_KIND_SECONDS)
+                elif error.status != 410:  # Gone: too old to watch from, so all is listed anew
+                    _LOGGER.warning("the API server refuses: %s %s", error.status, error.reason)
+                    await asyncio.sleep(_RETRY_SECONDS)
             except (ClientError, TimeoutError, OSError) as error:
                 version = None
                 _LOGGER.warning("the API server cannot be reached: %s", error)

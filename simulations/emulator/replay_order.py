@@ -5,7 +5,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simulations.emulator.replayer import Replayer
 from simulations.emulator.view import Door
 from simulations.traces.opening import open_trace
 from simulations.traces.scaling import PEAK_BUCKET_SECONDS, scaled_to_peak
@@ -47,8 +46,8 @@ class ReplayOrder(BaseModel):
     from_seconds: float = Field(default=0.0, ge=0.0, alias="fromSeconds")
     to_seconds: float | None = Field(default=None, gt=0.0, alias="toSeconds")
 
-    def replayer(self, start_seconds: float) -> Replayer:
-        """Return what plays it from ``start_seconds`` of emulated time on.
+    def opened(self) -> tuple[Trace, Door]:
+        """Return what is played and where.
 
         Raises:
             ValueError: the door or the trace cannot be used (``InvalidTrace`` is one).
@@ -61,4 +60,4 @@ class ReplayOrder(BaseModel):
             from_seconds=self.from_seconds,
             to_seconds=self.to_seconds,
         )
-        return Replayer(trace, door, start_seconds)
+        return trace, door

@@ -183,6 +183,17 @@ class Replica:
         if stretch.decodes:
             self._settle_to(stretch, fleet.decoded() // stretch.decoding)
 
+    def crash(self, at_seconds: float) -> None:
+        """End at once: nobody hears of the requests again, but that they failed."""
+        tickets = tuple(self._tickets.values())
+        self._tickets.clear()
+        self._heard.clear()
+        self._listeners = 0
+        self._due = np.inf
+        for ticket in tickets:
+            if ticket.listener is not None:
+                ticket.listener.on_end(at_seconds, finished=False)
+
     # --- inside --------------------------------------------------------------------------------
 
     def _step(self, at: float) -> None:

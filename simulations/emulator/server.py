@@ -18,6 +18,7 @@ from simulations.emulator.emulator import Emulator, UnknownDoor
 from simulations.emulator.exposition import CONTENT_TYPE, Identity, expose
 from simulations.emulator.families import MetricsVersion
 from simulations.emulator.replay_order import ReplayOrder
+from simulations.emulator.replayer import Replayer
 from simulations.emulator.replica import Refusal, Request, Ticket
 from simulations.emulator.view import Door, DoorKind
 
@@ -244,9 +245,10 @@ class Server:
         """Begin to play a trace now, beside those that play already."""
         try:
             order = ReplayOrder.model_validate_json(await request.read())
-            replayer = order.replayer(self._driver.tick())
+            trace, door = await asyncio.to_thread(order.opened)  # a large one takes seconds
         except (ValueError, OSError) as error:
             raise InvalidRequest(str(error)) from error
+        replayer = Replayer(trace, door, self._driver.tick())
         self._driver.replayers.append(replayer)
         self._driver.wake()
         return web.json_response({"replay": replayer.name}, status=HTTPStatus.ACCEPTED.value)

@@ -12,8 +12,9 @@ from controller.core.domain.variant import PerformanceProfile
 class PodSpec:
     """One pod that serves a model.
 
-    ``generation`` tells one run of the container from the next: a new one counts from 0 again.
-    ``terminating`` pods take nothing new; ``ready`` ones have passed their readiness probe.
+    ``uid`` tells pods of one name apart, ``restarts`` the runs of a pod's containers: each counts
+    from 0 again. ``terminating`` pods take nothing new; ``ready`` ones have passed their readiness
+    probe.
     """
 
     namespace: str
@@ -21,7 +22,8 @@ class PodSpec:
     profile: PerformanceProfile
     served_model_name: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    generation: str = ""
+    uid: str = ""
+    restarts: int = 0
     address: str | None = None
     queue_limit: int | None = None
     max_model_len: int = 131_072

@@ -36,6 +36,22 @@ def names_of_pods_that_take(emulator: Emulator, door: Door, requests: int) -> li
     return taken
 
 
+class Ear:
+    """Hears how a request ends."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.finished: bool | None = None
+
+    def on_tokens(self, tokens: int, at_seconds: float) -> None:  # noqa: ARG002 - a protocol's
+        """Count."""
+        self.tokens += tokens
+
+    def on_end(self, at_seconds: float, *, finished: bool) -> None:  # noqa: ARG002 - likewise
+        """Note the end."""
+        self.finished = finished
+
+
 def test_a_replica_starts_when_its_pod_is_ready(pod_spec: Make, cluster_view: Make) -> None:
     """A pod that is not Ready serves nothing, and its clock starts with its readiness."""
     emulator = Emulator()
@@ -65,40 +81,43 @@ def test_a_pod_that_leaves_its_service_finishes_what_it_has(
 
 def test_a_pod_that_is_gone_still_finishes_what_it_has(pod_spec: Make, cluster_view: Make) -> None:
     """A deleted pod has no address, but its running requests end as they would have."""
-    emulator, heard = Emulator(), []
-
-    class Ear:
-        def on_tokens(self, tokens: int, at_seconds: float) -> None:
-            heard.append((tokens, at_seconds))
-
-        def on_end(self, at_seconds: float, *, finished: bool) -> None:
-            heard.append((finished, at_seconds))
-
+    emulator, ear = Emulator(), Ear()
     emulator.apply(cluster_view(pod_spec("a")), 0.0)
-    emulator.send(LLAMA, Request(100, 20, listener=Ear()), 0.0)
+    emulator.send(LLAMA, Request(100, 20, listener=ear), 0.0)
     emulator.apply(cluster_view(), 0.05)
     with pytest.raises(UnknownDoor):
         emulator.pod("serving", "a")
     assert emulator.outstanding == 1
     emulator.advance(50.0)
-    assert sum(tokens for tokens, _ in heard[:-1]) == 20
-    assert heard[-1][0] is True
+    assert (ear.tokens, ear.finished) == (20, True)
     assert emulator.outstanding == 0
     assert emulator.next_event_seconds == np.inf
 
 
-def test_a_new_run_of_a_pod_counts_from_zero(pod_spec: Make, cluster_view: Make) -> None:
-    """A restarted container, or a new pod of the same name, begins all series anew."""
-    emulator = Emulator()
-    emulator.apply(cluster_view(pod_spec("a-0", generation="1/0")), 0.0)
+@pytest.mark.parametrize(("again", "finished"), [({"uid": "2"}, True), ({"restarts": 1}, False)])
+def test_a_new_run_of_a_pod_counts_from_zero(
+    pod_spec: Make, cluster_view: Make, again: dict[str, Any], *, finished: bool
+) -> None:
+    """A new pod of the same name, or a restarted container, begins all series anew.
+
+    The deleted pod finishes what it had; a container that died does not.
+    """
+    emulator, ear = Emulator(), Ear()
+    emulator.apply(cluster_view(pod_spec("a-0", uid="1")), 0.0)
     names_of_pods_that_take(emulator, LLAMA, 3)
     emulator.advance(20.0)
     before = emulator.pod("serving", "a-0").replica
-    emulator.apply(cluster_view(pod_spec("a-0", generation="2/0")), 30.0)
+    emulator.send(LLAMA, Request(100, 200, listener=ear), 20.0)
+    emulator.apply(cluster_view(pod_spec("a-0", **{"uid": "1", **again})), 20.5)
     after = emulator.pod("serving", "a-0").replica
     assert before.counts.finished == 3
     assert after.counts.finished == after.counts.prompt_tokens == 0
-    assert after.started_seconds == 30.0
+    assert after.started_seconds == 20.5
+    emulator.advance(60.0)
+    assert ear.finished is finished
+    assert (ear.tokens == 200) is finished
+    assert emulator.outstanding == 0
+    assert emulator.next_news_seconds == np.inf
 
 
 def test_the_same_requests_end_as_in_the_pure_simulation(

@@ -71,7 +71,7 @@ def test_an_annotated_pod_is_played_as_it_says() -> None:
     assert spec.profile.t0_milliseconds == pytest.approx(4.66)
     assert spec.served_model_name == "llama"
     assert (spec.queue_limit, spec.max_model_len, spec.speed) == (64, 4096, 0.5)
-    assert spec.generation == "uid-a/2"
+    assert (spec.uid, spec.restarts) == ("uid-a", 2)
     assert spec.ready
     assert not spec.terminating
 

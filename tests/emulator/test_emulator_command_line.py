@@ -38,7 +38,7 @@ def test_wrong_models_are_told(wrong: str) -> None:
     ("arguments", "message"),
     [
         (["serve"], "--kubeconfig"),
-        (["serve", "--model", "a=llama-8b-bf16-h100", "--kubeconfig", "x"], "give one of"),
+        (["serve", "--model", "a=llama-8b-bf16-h100", "--kubeconfig", "TRACE"], "give one of"),
         (["serve", "--model", "a=llama-8b-bf16-h100", "--trace", "TRACE"], "--door"),
         (["serve", "--model", "a=llama-8b-bf16-h100", "--speed", "0"], "speed"),
         (["load", "/no/such/trace.csv", "--url", "http://localhost"], "/no/such/trace.csv"),
