@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench lint generate lock clean
+.PHONY: demo test bench lint generate lock kind kind-down test-kind base-image wheels clean
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -35,5 +35,24 @@ lock:
 	$(LOCK) --constraint requirements.lock -o requirements-runtime.lock
 	$(LOCK) --constraint requirements.lock --extra simulations --extra emulator -o requirements-emulator.lock
 
+# A cluster to play with; what is needed and what can be named otherwise: manifests/kind/up.sh
+kind: .venv/installed
+	PYTHON=$(abspath $(BIN)/python) manifests/kind/up.sh
+
+kind-down:
+	manifests/kind/down.sh
+
+# Makes, checks and ends such a cluster; needs Docker, so it is no part of `make test`.
+test-kind: .venv/installed
+	STEELYARD_TEST_KIND=1 $(BIN)/pytest -m kind tests/kind
+
+# Where nothing can be pulled: a base image out of Debian's packages, and Python's packages beside it.
+base-image:
+	manifests/kind/base-image.sh
+
+wheels: .venv/installed
+	$(BIN)/pip download --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+	  -r requirements-emulator.lock -d build/wheels
+
 clean:
-	rm -rf .venv out
+	rm -rf .venv out build
