@@ -30,6 +30,8 @@ class Driver:
         self.replayers = list(replayers)
         self._source = source
         self._wake = asyncio.Event()
+        # What is there from the first is there before the first arrival.
+        emulator.apply(source.view(), emulator.now_seconds)
 
     def tick(self) -> float:
         """Bring the emulator to the clock's time, which is returned.

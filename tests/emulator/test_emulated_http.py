@@ -474,6 +474,24 @@ def test_the_driver_keeps_the_clocks_time(pod_spec: Make, cluster_view: Make) ->
     asyncio.run(main())
 
 
+def test_a_late_first_look_loses_no_arrival(
+    clock_type: Make, traffic: Make, pod_spec: Make, cluster_view: Make
+) -> None:
+    """Arrivals before the driver's first tick find the pods that were there from the first."""
+    work = traffic(30, 100.0)
+    arrivals = Arrivals(
+        seconds=work.seconds, prompt_tokens=work.prompt_tokens, output_tokens=work.output_tokens
+    )
+    replayer = Replayer(RequestTrace("made", arrivals), Door.parse("services/serving/llama"))
+    source = StaticCluster(cluster_view(pod_spec("a")))
+    driver = Driver(Emulator(), source, clock_type(now=5.0), [replayer])
+    driver.tick()
+    assert (replayer.sent, replayer.lost) == (30, 0)
+    replica = driver.emulator.pod("serving", "a").replica
+    assert replica.started_seconds == 0.0
+    assert replica.counts.time_to_first_token.observations == 30
+
+
 def test_a_clock_must_run_forward() -> None:
     """A speed of 0 is refused."""
 
