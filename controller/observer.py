@@ -43,9 +43,7 @@ class ClusterObserver:
         ]
         readings = await self.metrics.read(
             [
-                MetricsQuestion(
-                    policy=policy, pods=tuple(_names(one.replicas) for one in workloads)
-                )
+                MetricsQuestion(policy=policy, replicas=tuple(one.replicas for one in workloads))
                 for policy, workloads in zip(policies, targets, strict=True)
             ],
             now,

@@ -88,10 +88,10 @@ class Workloads(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsQuestion:
-    """What is asked of the metrics: ``pods`` holds the names of each variant's, draining too."""
+    """What is asked of the metrics: ``replicas`` are the pods of each variant, draining too."""
 
     policy: Policy
-    pods: tuple[frozenset[str], ...]
+    replicas: tuple[tuple[Replica, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,7 +96,7 @@ def test_replicas_are_counted_by_what_they_do(
     (seen,) = look(outside.observer()).variants
     assert (seen.desired, seen.ready, seen.unschedulable, seen.draining) == (3, 1, 1, 1)
     assert seen.starting_since_seconds == (NOW - 300.0,) * 2
-    assert outside.asked[0].pods == (frozenset("abcd"),)
+    assert outside.asked[0].replicas == (pods,)
 
 
 def test_a_cold_start_is_told_once_and_not_of_pods_found_ready(

@@ -1,0 +1,245 @@
+"""PromQL out of metrics profiles, a constant number of queries however many objects there are.
+
+All that is read of an engine in a cycle is one expression: its parts, told apart by the label
+``part``, are joined by ``or``. One query is answered from one snapshot of the store, so that
+counters, gauges and ``timestamp()`` of a pod are of the same scrape; asked one by one, a scrape
+stored in between would make them disagree, and the conservation law of arrivals with them.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from controller.adapters.prometheus.engines import (
+    ArrivalsProfile,
+    Buckets,
+    EngineProfile,
+    Families,
+    Family,
+    Histograms,
+)
+
+#: What the recording rules record, and how wide a selection of it is asked.
+RECORDED_READINGS: Final = "steelyard:engine:readings"
+RECORDED_LENGTHS: Final = "steelyard:engine:lengths"
+
+#: Raw queries in one cycle, at most: three groups of profiles for the readings, three for the
+#: edges or the lengths (never both in one cycle, but in the first), and one for arrivals.
+_GROUPS: Final = 3
+
+#: Edges of the 1-2-5 series from 1 to 5e5, as engines and Prometheus write them, and infinity.
+_LENGTHS_LE: Final = "[125]0{0,5}([.]0)?|[125]e[+]0[0-5]|[+]Inf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """Texts of the label ``le`` at which a family is read, by family."""
+
+    ttft: frozenset[str] = frozenset()
+    tpot: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Expressions of one kind, one per group of profiles."""
+
+    expressions: tuple[str, ...]
+    profiles: tuple[tuple[str, ...], ...] = field(default=())
+
+
+def readings(profiles: Sequence[EngineProfile], edges: Edges, *, recorded: bool) -> Queries:
+    """What every cycle reads: counters, gauges, their time, and buckets at ``edges``."""
+    if not recorded:
+        return _grouped(profiles, lambda profile: engine_readings(profile, edges))
+    plain = f'{RECORDED_READINGS}{{part!~"(ttft|tpot|gaps)_bucket"}}'
+    wanted = _alternatives(sorted(edges.ttft | edges.tpot))
+    buckets = f'{RECORDED_READINGS}{{part=~"(ttft|tpot|gaps)_bucket",le=~{wanted}}}'
+    expression = f"{plain} or {buckets}" if edges.ttft | edges.tpot else plain
+    return Queries((expression,), (tuple(profile.name for profile in profiles),))
+
+
+def lengths(profiles: Sequence[EngineProfile], *, recorded: bool) -> Queries:
+    """Token-length histograms, each cycle or now and then."""
+    if recorded:
+        return Queries((RECORDED_LENGTHS,), (tuple(profile.name for profile in profiles),))
+    having = [p for p in profiles if p.prompt_lengths and p.output_lengths]
+    return _grouped(having, engine_lengths)
+
+
+def edges(profiles: Sequence[EngineProfile], *, recorded: bool) -> Queries:
+    """Which bucket edges exist, by namespace and model."""
+    if recorded:
+        selector = f'{RECORDED_READINGS}{{part=~"(ttft|tpot|gaps)_bucket"}}'
+        labels = sorted({label for profile in profiles for label in _place(profile)})
+        by = ", ".join((*labels, "le", "part", "profile"))
+        return Queries((f"group by ({by}) ({selector})",), (tuple(p.name for p in profiles),))
+    having = [p for p in profiles if p.ttft or p.tpot or p.gaps]
+    return _grouped(having, _engine_edges)
+
+
+def arrivals(profile: ArrivalsProfile, values: Iterable[str]) -> str:
+    """Received requests outside the engine, by process that counts."""
+    labels = [profile.name_label, *profile.instance_labels]
+    if profile.namespace_label is not None:
+        labels.append(profile.namespace_label)
+    matchers = f"{profile.name_label}=~{_alternatives(sorted(values))}"
+    by = f"by ({', '.join(labels)})"
+    selectors = [_selector(family, matchers) for family in profile.counter]
+    counts = _or(f"sum {by} ({selector})" for selector in selectors)
+    times = _or(f"min {by} (timestamp({selector}))" for selector in selectors)
+    return _or((_part("arrivals", counts, profile.name), _part("time", times, profile.name)))
+
+
+def engine_readings(profile: EngineProfile, edges: Edges | None) -> str:
+    """One engine's readings; ``edges`` None reads all buckets, as the recording rules do."""
+    by = f"by ({', '.join(profile.labels)})"
+    sums: tuple[tuple[str, str, Families], ...] = (
+        ("running", "sum", profile.running),
+        ("waiting", "sum", profile.waiting),
+        ("ended", "sum", profile.ended),
+        ("received", "sum", profile.received),
+        ("failed", "sum", profile.failed),
+        ("refused", "sum", profile.refused),
+        ("created", "max", profile.created),
+        ("kv_use", "avg", profile.kv_use),
+        ("token_requests", "sum", profile.token_requests),
+        ("prompt_tokens", "sum", profile.prompt_tokens),
+        ("output_tokens", "sum", profile.output_tokens),
+    )
+    # The oldest of a pod's series: one that is scraped at several ports is as old as any of them.
+    time = _or(f"min {by} (timestamp({_selector(family)}))" for family in profile.running)
+    down = f"max by ({profile.namespace_label}, {profile.pod_label}) (up == 0)"
+    parts = [_part("time", time), _part("down", down)]
+    parts += [
+        _part(name, _or(f"{how} {by} ({_selector(family)})" for family in families))
+        for name, how, families in sums
+        if families
+    ]
+    for name, histograms, wanted in (
+        ("ttft", profile.ttft, None if edges is None else edges.ttft),
+        ("tpot", profile.tpot, None if edges is None else edges.tpot),
+        ("gaps", profile.gaps, None if edges is None else edges.tpot),
+    ):
+        # Gaps stand in for what is missing only; both would be twice the answer.
+        absent = profile.tpot if name == "gaps" else ()
+        parts += _histogram_parts(profile, name, histograms, wanted, absent)
+    return _of_profile(profile, parts)
+
+
+def engine_lengths(profile: EngineProfile) -> str:
+    """One engine's token lengths: buckets at the edges of the 1-2-5 series."""
+    by = f"by ({', '.join((*profile.labels, 'le'))})"
+    le = f"le=~{_literal(_LENGTHS_LE)}"
+    return _of_profile(
+        profile,
+        [
+            _part(name, f"sum {by} ({_bucket(bucket, le)})")
+            for name, histograms in (
+                ("prompt_lengths", profile.prompt_lengths),
+                ("output_lengths", profile.output_lengths),
+            )
+            for bucket in histograms[:1]
+        ],
+    )
+
+
+def _engine_edges(profile: EngineProfile) -> str:
+    by = f"by ({', '.join((*_place(profile), 'le'))})"
+    parts = []
+    for name, histograms in (
+        ("ttft", profile.ttft),
+        ("tpot", profile.tpot),
+        ("gaps", profile.gaps),
+    ):
+        if histograms:
+            each = _or(f"group {by} ({_bucket(bucket)})" for bucket in histograms)
+            parts.append(_part(f"{name}_bucket", each))
+    return _of_profile(profile, parts)
+
+
+def _histogram_parts(
+    profile: EngineProfile,
+    name: str,
+    histograms: Histograms,
+    wanted: frozenset[str] | None,
+    absent: Histograms,
+) -> list[str]:
+    """Count, and buckets at the wanted edges, of each pod's first histogram that exists."""
+    labels = ", ".join(profile.labels)
+    on = f"on ({labels})"
+    counts, buckets = [], []
+    before = [f"{bucket.name}_count" for bucket in absent]
+    for histogram in histograms:
+        unless = f" unless {on} ({' or '.join(before)})" if before else ""
+        counts.append(f"(sum by ({labels}) ({histogram.name}_count){unless})")
+        le = "" if wanted is None else f"le=~{_alternatives(sorted(wanted))}"
+        selector = _bucket(histogram, le)
+        buckets.append(f"(sum by ({labels}, le) ({selector}){unless})")
+        before.append(f"{histogram.name}_count")
+    if not histograms:
+        return []
+    parts = [_part(f"{name}_count", _or(counts))]
+    if wanted is None or wanted:
+        parts.append(_part(f"{name}_bucket", _or(buckets)))
+    return parts
+
+
+def _place(profile: EngineProfile) -> tuple[str, ...]:
+    """Labels that tell namespace and model, without the pod."""
+    return tuple(label for label in profile.labels if label != profile.pod_label)
+
+
+def _of_profile(profile: EngineProfile, parts: Iterable[str]) -> str:
+    return f'label_replace({_or(parts)}, "profile", {_literal(profile.name)}, "", "")'
+
+
+def _part(name: str, expression: str, profile: str | None = None) -> str:
+    part = f'label_replace({expression}, "part", "{name}", "", "")'
+    if profile is None:
+        return part
+    return f'label_replace({part}, "profile", {_literal(profile)}, "", "")'
+
+
+def _or(expressions: Iterable[str]) -> str:
+    return " or ".join(expressions)
+
+
+def _bucket(histogram: Buckets, matchers: str = "") -> str:
+    return f"{histogram.name}_bucket{{{matchers}}}" if matchers else f"{histogram.name}_bucket"
+
+
+def _selector(family: Family, extra: str = "") -> str:
+    """Series of a family; several names make one selector, whose series are summed."""
+    matchers = [
+        f"{label}=~{_alternatives(values)}" for label, values in sorted(family.matching.items())
+    ]
+    if extra:
+        matchers.append(extra)
+    name = family.names[0]
+    if len(family.names) > 1:
+        name = ""
+        matchers.insert(0, f"__name__=~{_alternatives(family.names)}")
+    return f"{name}{{{','.join(matchers)}}}" if matchers else name
+
+
+def _alternatives(values: Iterable[str]) -> str:
+    """A regular expression that matches exactly these values, as a string of PromQL."""
+    return _literal("|".join(re.escape(value) for value in values))
+
+
+def _literal(text: str) -> str:
+    """A string of PromQL: its escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _grouped(
+    profiles: Sequence[EngineProfile], expression: Callable[[EngineProfile], str]
+) -> Queries:
+    """One expression per profile, or joined ones where there are more than groups."""
+    groups = [profiles[i::_GROUPS] for i in range(min(_GROUPS, len(profiles)))]
+    return Queries(
+        tuple(_or(expression(profile) for profile in group) for group in groups),
+        tuple(tuple(profile.name for profile in group) for group in groups),
+    )
