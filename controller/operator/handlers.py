@@ -46,6 +46,10 @@ def registry(store: ObjectStore) -> kopf.OperatorRegistry:
     """The handlers, bound to ``store``."""
     handlers = kopf.OperatorRegistry()
 
+    @kopf.on.login(registry=handlers)
+    def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_via_client(**arguments)
+
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
     async def remember(event: Any, **_: Any) -> None:
         put(store, event)
