@@ -77,11 +77,6 @@ class Emulator:
         return sum(pod.replica.outstanding for pod in self._running())
 
     @property
-    def next_event_seconds(self) -> float:
-        """When a replica has something to do next; infinite when all are idle."""
-        return min((p.replica.next_event_seconds for p in self._running()), default=np.inf)
-
-    @property
     def next_news_seconds(self) -> float:
         """When a listener may next hear something; infinite when nobody listens."""
         return min((p.replica.next_news_seconds for p in self._running()), default=np.inf)

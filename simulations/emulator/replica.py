@@ -117,11 +117,6 @@ class Replica:
         return float(self._fleet.slot_gauges()[0, 2]) / self.profile.kv_capacity_tokens
 
     @property
-    def next_event_seconds(self) -> float:
-        """When there is something to do next; infinite when idle."""
-        return float(self._due)
-
-    @property
     def next_news_seconds(self) -> float:
         """When a listener may next hear something, each token included; infinite without one."""
         if self._listeners == 0:

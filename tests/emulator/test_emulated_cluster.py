@@ -91,7 +91,7 @@ def test_a_pod_that_is_gone_still_finishes_what_it_has(pod_spec: Make, cluster_v
     emulator.advance(50.0)
     assert (ear.tokens, ear.finished) == (20, True)
     assert emulator.outstanding == 0
-    assert emulator.next_event_seconds == np.inf
+    assert emulator.next_news_seconds == np.inf
 
 
 @pytest.mark.parametrize(("again", "finished"), [({"uid": "2"}, True), ({"restarts": 1}, False)])
