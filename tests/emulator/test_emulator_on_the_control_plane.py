@@ -22,13 +22,13 @@ PREFIX = "emulator.steelyard.dev/"
 class Emulated:
     """The emulator's process, and its state."""
 
-    def __init__(self, control_plane: ControlPlane, namespace: str, folder: Path) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str, folder: Path) -> None:
         (port,) = free_ports(1)
         self.address = f"127.0.0.1:{port}"
         self._session = requests.Session()
         self._session.trust_env = False
         command = [sys.executable, "-m", "simulations.emulator", "serve", "--port", str(port)]
-        command += ["--kubeconfig", str(control_plane.kubeconfig), "--namespace", namespace]
+        command += ["--kubeconfig", str(kubeconfig), "--namespace", namespace]
         self.server = Server(
             "emulator", command, folder, lambda: healthy(f"http://{self.address}/healthz")
         )
@@ -88,12 +88,40 @@ def scraping(kubeconfig: Path, namespace: str, emulator: str) -> dict[str, Any]:
 
 @pytest.fixture
 def emulated(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Emulated]:
-    """The emulator, following the test's namespace."""
-    made = Emulated(control_plane, namespace, tmp_path)
+    """The emulator, following the test's namespace with no more rights than that takes."""
+    kubeconfig = control_plane.kubeconfig_for("emulator", namespace)
+    follow = {"resources": ["pods", "services"], "verbs": ["list", "watch"], "apiGroups": [""]}
+    routes = {**follow, "resources": ["httproutes"], "apiGroups": ["gateway.networking.k8s.io"]}
+    rbac = "rbac.authorization.k8s.io"
+    metadata = {"name": "emulator"}
+    account = {"kind": "ServiceAccount", "name": "emulator", "namespace": namespace}
+    control_plane.apply(
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "Role",
+            "metadata": metadata,
+            "rules": [follow, routes],
+        },
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "emulator"},
+            "subjects": [account],
+        },
+        namespace=namespace,
+    )
+    made = Emulated(kubeconfig, namespace, tmp_path)
     made.server.start()
     made.server.wait_healthy()
     yield made
     made.close()
+
+
+def played_deployment(replicas: int) -> dict[str, Any]:
+    """Return a Deployment whose pods the emulator plays, a second after their start."""
+    notes = {f"{PREFIX}profile": "llama-8b-bf16-h100", f"{PREFIX}served-model-name": "llama"}
+    return deployment("llama", replicas=replicas, annotations={**notes, READY_SECONDS: "1"})
 
 
 def test_a_deployment_is_played_scraped_and_scaled(
@@ -105,18 +133,13 @@ def test_a_deployment_is_played_scraped_and_scaled(
 ) -> None:
     """Ready pods serve a trace under their own series, which end when they are scaled away."""
     gpu_nodes.add(1)
-    notes = {f"{PREFIX}profile": "llama-8b-bf16-h100", f"{PREFIX}served-model-name": "llama"}
-    annotations = {**notes, READY_SECONDS: "1"}
     service = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "llama"},
         "spec": {"selector": {"app": "llama"}, "ports": [{"port": 8000}]},
     }
-    control_plane.apply(
-        deployment("llama", replicas=2, annotations=annotations), namespace=namespace
-    )
-    control_plane.apply(service, namespace=namespace)
+    control_plane.apply(played_deployment(2), service, namespace=namespace)
     prometheus = start_prometheus(scraping(control_plane.kubeconfig, namespace, emulated.address))
     until(lambda: len(emulated.pods()) == 2, "two pods to be played")
     prometheus.wait_up(2)
@@ -155,3 +178,17 @@ def test_a_deployment_is_played_scraped_and_scaled(
     replay = emulated.get("state")["replays"][0]
     assert replay["sent"] > 0
     assert replay["lost"] == 0
+
+
+def test_a_restart_of_the_api_server_is_survived(
+    control_plane: ControlPlane, gpu_nodes: GpuNodes, namespace: str, emulated: Emulated
+) -> None:
+    """Pods go on while the API server is away, and are followed again when it is back."""
+    gpu_nodes.add(1)
+    control_plane.apply(played_deployment(1), namespace=namespace)
+    until(lambda: len(emulated.pods()) == 1, "one pod to be played")
+    control_plane.stop_apiserver()
+    assert len(emulated.pods()) == 1
+    control_plane.start_apiserver()
+    control_plane.apply(played_deployment(3), namespace=namespace)
+    until(lambda: len(emulated.pods()) == 3, "three pods to be played")
