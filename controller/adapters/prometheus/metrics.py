@@ -18,8 +18,10 @@ from controller.core.domain.observation import MissingReason, TrafficReading
 from controller.core.domain.policy import ObjectKey
 from controller.ports import MetricsQuestion, MetricsReading
 
-#: Bucket edges change when an engine is started with others: they are looked up this often.
+#: Bucket edges change when an engine is started with others: they are looked up this often, and
+#: more often while those that somebody needs are not known.
 _EDGES_SECONDS: Final = 300.0
+_UNKNOWN_EDGES_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,6 @@ class PrometheusMetrics:
         self._profiles = profiles
         self._book = EdgeBook(profiles.engines)
         self._edges_at: float | None = None
-        self._edges_of: frozenset[str] = frozenset()
         self._lengths_at: float | None = None
         self._memories: dict[ObjectKey, Memory] = {}
 
@@ -113,7 +114,7 @@ class PrometheusMetrics:
         used = _used(subjects)
         recorded = self._settings.recording_rules
         within = self._settings.cycle_seconds
-        learned_edges = await self._learn_edges(used, now)
+        learned_edges = await self._learn_edges(subjects, used, now)
         asked = queries.readings(used, self._edges(subjects), recorded=recorded)
         # Never in one cycle with the edges: the queries of a cycle stay few.
         wanted = not learned_edges and _due(self._lengths_at, self._settings.lengths_seconds, now)
@@ -142,12 +143,14 @@ class PrometheusMetrics:
         )
         return look, outside.Arrivals.of(answers[second:])
 
-    async def _learn_edges(self, used: Sequence[EngineProfile], now: float) -> bool:
+    async def _learn_edges(
+        self, subjects: Sequence[Subject], used: Sequence[EngineProfile], now: float
+    ) -> bool:
         """Look up which bucket edges there are, now and then; returns whether it was asked."""
-        names = frozenset(profile.name for profile in used)
-        if names <= self._edges_of and not _due(self._edges_at, _EDGES_SECONDS, now):
-            return False
+        every = _EDGES_SECONDS if self._knows_edges(subjects) else _UNKNOWN_EDGES_SECONDS
         asked = queries.edges(used, recorded=self._settings.recording_rules)
+        if not asked.expressions or not _due(self._edges_at, every, now):
+            return False
         answers = await self._client.query(
             asked.expressions, now, within_seconds=self._settings.cycle_seconds / 2
         )
@@ -159,8 +162,18 @@ class PrometheusMetrics:
                 book.add(answer)
             except Malformed:
                 return True
-        self._book, self._edges_at, self._edges_of = book, now, names
+        self._book, self._edges_at = book, now
         return True
+
+    def _knows_edges(self, subjects: Sequence[Subject]) -> bool:
+        """Whether the edges of every histogram that somebody reads are known."""
+        return all(
+            self._book.knows(family, engine.profile, engine.namespace, engine.model)
+            for subject in subjects
+            for engine in subject.engines
+            for family in ("ttft", "tpot")
+            if getattr(engine.profile, family)
+        )
 
     def _edges(self, subjects: Sequence[Subject]) -> queries.Edges:
         """Collect the edges at which somebody reads."""

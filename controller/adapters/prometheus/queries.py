@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controller.adapters.prometheus.engines import (
+    BUILT_IN,
     ArrivalsProfile,
     Buckets,
     EngineProfile,
@@ -24,6 +25,10 @@ from controller.adapters.prometheus.engines import (
 #: What the recording rules record, and how wide a selection of it is asked.
 RECORDED_READINGS: Final = "steelyard:engine:readings"
 RECORDED_LENGTHS: Final = "steelyard:engine:lengths"
+
+#: Parts that are buckets of latencies, as a regular expression.
+_BUCKETS: Final = "(ttft|tpot|gaps)_bucket"
+_RECORDED: Final = frozenset(profile.name for profile in BUILT_IN)
 
 #: Raw queries in one cycle, at most: three groups of profiles for the readings, three for the
 #: edges or the lengths (never both in one cycle, but in the first), and one for arrivals.
@@ -51,32 +56,30 @@ class Queries:
 
 def readings(profiles: Sequence[EngineProfile], edges: Edges, *, recorded: bool) -> Queries:
     """What every cycle reads: counters, gauges, their time, and buckets at ``edges``."""
-    if not recorded:
-        return _grouped(profiles, lambda profile: engine_readings(profile, edges))
-    plain = f'{RECORDED_READINGS}{{part!~"(ttft|tpot|gaps)_bucket"}}'
     wanted = _alternatives(sorted(edges.ttft | edges.tpot))
-    buckets = f'{RECORDED_READINGS}{{part=~"(ttft|tpot|gaps)_bucket",le=~{wanted}}}'
-    expression = f"{plain} or {buckets}" if edges.ttft | edges.tpot else plain
-    return Queries((expression,), (tuple(profile.name for profile in profiles),))
+    expression = f'{RECORDED_READINGS}{{part!~"{_BUCKETS}"}}'
+    if edges.ttft | edges.tpot:
+        expression += f' or {RECORDED_READINGS}{{part=~"{_BUCKETS}",le=~{wanted}}}'
+    return _queries(
+        profiles,
+        lambda profile: engine_readings(profile, edges),
+        expression if recorded else None,
+    )
 
 
 def lengths(profiles: Sequence[EngineProfile], *, recorded: bool) -> Queries:
     """Token-length histograms, each cycle or now and then."""
-    if recorded:
-        return Queries((RECORDED_LENGTHS,), (tuple(profile.name for profile in profiles),))
     having = [p for p in profiles if p.prompt_lengths and p.output_lengths]
-    return _grouped(having, engine_lengths)
+    return _queries(having, engine_lengths, RECORDED_LENGTHS if recorded else None)
 
 
 def edges(profiles: Sequence[EngineProfile], *, recorded: bool) -> Queries:
     """Which bucket edges exist, by namespace and model."""
-    if recorded:
-        selector = f'{RECORDED_READINGS}{{part=~"(ttft|tpot|gaps)_bucket"}}'
-        labels = sorted({label for profile in profiles for label in _place(profile)})
-        by = ", ".join((*labels, "le", "part", "profile"))
-        return Queries((f"group by ({by}) ({selector})",), (tuple(p.name for p in profiles),))
     having = [p for p in profiles if p.ttft or p.tpot or p.gaps]
-    return _grouped(having, _engine_edges)
+    labels = sorted({label for profile in BUILT_IN for label in _place(profile)})
+    by = ", ".join((*labels, "le", "part", "profile"))
+    expression = f'group by ({by}) ({RECORDED_READINGS}{{part=~"{_BUCKETS}"}})'
+    return _queries(having, _engine_edges, expression if recorded else None)
 
 
 def arrivals(profile: ArrivalsProfile, values: Iterable[str]) -> str:
@@ -90,6 +93,53 @@ def arrivals(profile: ArrivalsProfile, values: Iterable[str]) -> str:
     counts = _or(f"sum {by} ({selector})" for selector in selectors)
     times = _or(f"min {by} (timestamp({selector}))" for selector in selectors)
     return _or((_part("arrivals", counts, profile.name), _part("time", times, profile.name)))
+
+
+def history(
+    profile: EngineProfile, places: Iterable[tuple[str, str]], window_seconds: float
+) -> str:
+    """What one engine counted per window, by namespace and model, for these (namespace, model)."""
+    namespaces, models = (sorted(set(names)) for names in zip(*places, strict=True))
+    matchers = f"{profile.namespace_label}=~{_alternatives(namespaces)}"
+    if profile.model_label is not None:
+        matchers += f",{profile.model_label}=~{_alternatives(models)}"
+    by = f"by ({', '.join(_place(profile))})"
+    window = f"[{window_seconds:g}s]"
+    counters: tuple[tuple[str, Families], ...] = (
+        ("ended", profile.ended),
+        ("received", profile.received),
+        ("refused", profile.refused),
+        ("token_requests", profile.token_requests),
+        ("prompt_tokens", profile.prompt_tokens),
+        ("output_tokens", profile.output_tokens),
+    )
+    parts = [
+        _part(
+            name,
+            _or(f"sum {by} (increase({_selector(each, matchers)}{window}))" for each in families),
+        )
+        for name, families in counters
+        if families
+    ]
+    parts += [
+        _part(name, _or(f"sum {by} ({_selector(family, matchers)})" for family in families))
+        for name, families in (("running", profile.running), ("waiting", profile.waiting))
+    ]
+    return _of_profile(profile, parts)
+
+
+def arrivals_history(profile: ArrivalsProfile, values: Iterable[str], window_seconds: float) -> str:
+    """Received requests per window outside the engine."""
+    labels = [profile.name_label]
+    if profile.namespace_label is not None:
+        labels.append(profile.namespace_label)
+    matchers = f"{profile.name_label}=~{_alternatives(sorted(values))}"
+    counts = _or(
+        f"sum by ({', '.join(labels)}) "
+        f"(increase({_selector(family, matchers)}[{window_seconds:g}s]))"
+        for family in profile.counter
+    )
+    return _part("received", counts, profile.name)
 
 
 def engine_readings(profile: EngineProfile, edges: Edges | None) -> str:
@@ -234,12 +284,22 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _grouped(
-    profiles: Sequence[EngineProfile], expression: Callable[[EngineProfile], str]
+def _queries(
+    profiles: Sequence[EngineProfile],
+    expression: Callable[[EngineProfile], str],
+    recorded: str | None,
 ) -> Queries:
-    """One expression per profile, or joined ones where there are more than groups."""
-    groups = [profiles[i::_GROUPS] for i in range(min(_GROUPS, len(profiles)))]
-    return Queries(
-        tuple(_or(expression(profile) for profile in group) for group in groups),
-        tuple(tuple(profile.name for profile in group) for group in groups),
-    )
+    """One expression per profile, or joined ones where there are more than groups.
+
+    The rules record the engines that are built in, all in one; an administrator's are asked raw.
+    """
+    ready = [p for p in profiles if recorded is not None and p.name in _RECORDED]
+    raw = [p for p in profiles if p not in ready]
+    size = min(_GROUPS, len(raw))
+    groups = [raw[i::size] for i in range(size)]
+    expressions = [_or(expression(profile) for profile in group) for group in groups]
+    names = [tuple(profile.name for profile in group) for group in groups]
+    if ready and recorded is not None:
+        expressions.append(recorded)
+        names.append(tuple(profile.name for profile in ready))
+    return Queries(tuple(expressions), tuple(names))

@@ -114,6 +114,10 @@ class EdgeBook:
             if math.isfinite(edge):
                 self.edges.setdefault(key, {}).setdefault(edge, set()).add(labels["le"])
 
+    def knows(self, family: str, profile: EngineProfile, namespace: str, model: str) -> bool:
+        """Whether any edge of this histogram is known."""
+        return (family, profile.name, namespace, model) in self.edges
+
     def at_or_below(
         self, family: str, profile: EngineProfile, namespace: str, model: str, threshold: float
     ) -> float | None:
