@@ -5,7 +5,7 @@ object, and with the lease. What is not known has no sample: missing is never ze
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final
@@ -90,6 +90,7 @@ class Telemetry(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._told: dict[ObjectKey, _Told] = {}
+        self._counts: list[tuple[str, str, Callable[[], float]]] = []
         self._lock = Lock()
         registry.register(self)
         self.cycle_seconds = Histogram(
@@ -137,6 +138,10 @@ class Telemetry(Collector):
                 self._told[key] = _counted(told, report, now)
         return [None] * len(reports)
 
+    def count(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Tell a count that another adapter keeps."""
+        self._counts.append((name, meaning, read))
+
     def forget_all(self) -> None:
         """Forget every object: another operator tells of them now."""
         with self._lock:
@@ -165,6 +170,8 @@ class Telemetry(Collector):
                 changes.add_metric([*labels, *pair], count)
         yield reasons
         yield changes
+        for name, meaning, read in self._counts:
+            yield CounterMetricFamily(f"steelyard_{name}", meaning, value=read())
 
 
 def _counted(before: _Told | None, report: Report, now: float) -> _Told:
