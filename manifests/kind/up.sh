@@ -54,7 +54,9 @@ else
   kind create cluster --name "$cluster" --config "$here/cluster.yaml" --kubeconfig "$KUBECONFIG" \
     --wait 180s ${KIND_NODE_IMAGE:+--image "$KIND_NODE_IMAGE"}
 fi
-kind load docker-image --name "$cluster" steelyard:kind steelyard-emulator:kind steelyard-prometheus:kind
+# Nothing of ours runs beside the control plane.
+workers=$(kind get nodes --name "$cluster" | grep worker | paste -sd, -)
+kind load docker-image --name "$cluster" --nodes "$workers" steelyard:kind steelyard-emulator:kind steelyard-prometheus:kind
 
 step "eight GPUs a worker"
 for node in $(kubectl get nodes -l nvidia.com/gpu.product -o name); do
