@@ -1,3 +1,3 @@
 """What every test is given."""
 
-pytest_plugins = ["controlplane.plugin"]
+pytest_plugins = ["controlplane.plugin", "pytester"]

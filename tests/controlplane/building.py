@@ -64,7 +64,9 @@ def build(modules: Sequence[Module], folder: Path, report: Callable[[str], None]
         shutil.rmtree(folder, ignore_errors=True)
         Path(temporary).rename(folder)
         Path(temporary).mkdir()  # what the context manager removes
-    report(f"control plane: built into {folder}")
+    spent = os.times()
+    seconds = spent.children_user + spent.children_system
+    report(f"control plane: built into {folder} ({seconds:.0f} CPU-seconds of all children so far)")
 
 
 def _build_module(go: Path, module: Module, out: Path, report: Callable[[str], None]) -> None:

@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,16 +16,15 @@ from controlplane import components
 from controlplane.audit import Audit
 from controlplane.certificates import issue
 from controlplane.components import ADMIN, Layout, Ports
+from controlplane.kubectl import KubectlFailed, kubectl
 from controlplane.kwok import GpuNodes
 from controlplane.processes import Server, free_ports
 from controlplane.programs import Programs
 from controlplane.waiting import until
 
+__all__ = ["ControlPlane", "KubectlFailed", "user_of"]
+
 CRD = Path(__file__).parents[2] / "crds" / "modeldeployments.yaml"
-
-
-class KubectlFailed(RuntimeError):  # noqa: N818 - named after what happened
-    """kubectl said no; the text is what it said."""
 
 
 @dataclass
@@ -177,19 +175,7 @@ class ControlPlane:
         Raises:
             KubectlFailed: with what it said, the server's message included.
         """
-        home = self.layout.folder / "kubectl-home"  # its discovery cache
-        home.mkdir(exist_ok=True)
-        done = subprocess.run(
-            [str(self.layout.programs.path("kubectl")), *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            input=stdin,
-            env={"HOME": str(home), "KUBECONFIG": str(kubeconfig or self.kubeconfig)},
-        )
-        if done.returncode:
-            raise KubectlFailed(done.stderr.strip() or done.stdout.strip())
-        return done.stdout
+        return kubectl(self.layout.programs, kubeconfig or self.kubeconfig, arguments, stdin=stdin)
 
     def kubeconfig_for(self, service_account: str, namespace: str) -> Path:
         """Write a kubeconfig with a token of this ServiceAccount (made where missing)."""

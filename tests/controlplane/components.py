@@ -62,7 +62,9 @@ class Layout:
 
     def kubeconfig(self, user: str) -> Path:
         """Return the kubeconfig of one of USERS."""
-        return self.folder / f"{user.removeprefix('system:')}.kubeconfig"
+        return self.folder / (
+            "kubeconfig" if user == ADMIN else f"{user.removeprefix('system:')}.kubeconfig"
+        )
 
 
 def etcd(layout: Layout) -> Server:
