@@ -13,6 +13,7 @@ from kubernetes import client
 from kubernetes.client.rest import ApiException
 
 from controller.adapters.prices import read_prices
+from controller.api.conditions import ConditionReason
 from controller.api.prices import REFERENCE_PRICES
 from controller.settings import Settings, load
 
@@ -314,3 +315,32 @@ def test_documented_targets_exist() -> None:
     folders = set(re.findall(r"(?:-k|-f) ((?:manifests|crds)[\w/.-]*)", page))
     assert folders >= {f"manifests/overlays/{overlay}" for overlay in OVERLAYS}
     assert [folder for folder in folders if not (ROOT / folder).exists()] == []
+
+
+def test_every_reason_of_trouble_has_its_remedy() -> None:
+    """docs/operations.md tells what to do about each reason, and of none that does not exist."""
+    page = (ROOT / "docs/operations.md").read_text()
+    rows = page.split("## Troubleshooting")[1]
+    told = {reason for reason in ConditionReason if f"`{reason.value}`" in rows}
+    fine = {
+        ConditionReason.SPEC_VALID,
+        ConditionReason.METRICS_FRESH,
+        ConditionReason.FORECAST_TRUSTED,
+        ConditionReason.TARGETS_SCALABLE,
+        ConditionReason.WITHIN_LIMITS,
+        ConditionReason.WITHIN_SLO,
+        ConditionReason.BUDGETS_LEFT,
+        ConditionReason.PREFERRED_QUALITY,
+        ConditionReason.MODE_AUTO,
+        ConditionReason.NOT_MEASURED,
+    }
+    assert told == set(ConditionReason) - fine
+    words = set(re.findall(r"`([A-Z][A-Za-z]+)`", "".join(rows.splitlines(keepends=True)[3:])))
+    assert words <= {reason.value for reason in ConditionReason}
+
+
+def test_every_setting_that_is_documented_exists() -> None:
+    """Each STEELYARD_ variable of docs/operations.md is a setting, or a builds' or tests' own."""
+    named = set(re.findall(r"STEELYARD_\w+[A-Z]", (ROOT / "docs/operations.md").read_text()))
+    assert len(named) > 8
+    assert named <= {f"STEELYARD_{name.upper()}" for name in Settings.model_fields}
