@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench lint generate lock kind kind-down test-kind base-image wheels clean
+.PHONY: demo test bench lint generate lock cluster cluster-down kind kind-down test-kind base-image wheels clean
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -34,6 +34,13 @@ lock:
 	$(LOCK) --extra simulations --extra emulator --group dev -o requirements.lock
 	$(LOCK) --constraint requirements.lock -o requirements-runtime.lock
 	$(LOCK) --constraint requirements.lock --extra simulations --extra emulator -o requirements-emulator.lock
+
+# A real control plane with fake GPU nodes, as plain processes; builds it on first use.
+cluster: .venv/installed
+	PYTHONPATH=tests $(BIN)/python -m controlplane up
+
+cluster-down: .venv/installed
+	PYTHONPATH=tests $(BIN)/python -m controlplane down
 
 # A cluster to play with; what is needed and what can be named otherwise: manifests/kind/up.sh
 kind: .venv/installed

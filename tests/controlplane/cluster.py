@@ -156,9 +156,9 @@ class ControlPlane:
     def apply_crd(self) -> None:
         """Apply the CRD of ModelDeployments and wait until objects of it can be listed."""
         self.apply(CRD)
-        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRD))
         objects = client.CustomObjectsApi(self.api)
-        # A list right after it was established may still answer 404 or 429.
+        # `kubectl wait` fails on a CRD without conditions yet; and right after it was
+        # established a list may still answer 404 or 429.
         until(
             lambda: _found(
                 lambda: objects.list_cluster_custom_object(
