@@ -201,7 +201,7 @@ def _render_inputs(inputs: Document | None, console: Console) -> None:
 
 
 def _render_variants(variants: list[Document], console: Console) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     columns = (
         ("variant", "name"),
         ("role", "role"),
@@ -210,15 +210,17 @@ def _render_variants(variants: list[Document], console: Console) -> None:
         ("ready", "ready"),
         ("starting", "starting"),
         ("no GPU", "unschedulable"),
-        ("running", "running"),
-        ("waiting", "waiting"),
-        ("cold start s", "coldStartSeconds"),
-        ("capacity req/s", "capacityRequestsPerSecond"),
+        ("runs", "running"),
+        ("waits", "waiting"),
+        ("cold s", "coldStartSeconds"),
+        ("req/s", "capacityRequestsPerSecond"),
     )
     for title, _ in columns:
-        table.add_column(title, justify="left" if title in ("variant", "role") else "right")
+        table.add_column(
+            title, justify="left" if title in ("variant", "role") else "right", no_wrap=True
+        )
     for variant in variants:
-        table.add_row(*(escape(_of(variant.get(key))) for _, key in columns))
+        table.add_row(*(_cell(variant.get(key)) for _, key in columns))
     console.print("\n[bold]Variants[/bold]")
     console.print(table)
 
@@ -307,10 +309,13 @@ def _allocation(replicas: list[int]) -> str:
     return "+".join(str(count) for count in replicas)
 
 
+def _cell(value: Any) -> str:
+    """The same where there is little room: the inputs above say why something is missing."""
+    return "missing" if isinstance(value, dict) else escape(_of(value))
+
+
 def _of(value: Any) -> str:
-    """A number in few digits, a dash for what is not known, and why it is missing."""
+    """A number in few digits, a dash for what is not known."""
     if value is None:
         return "-"
-    if isinstance(value, dict):
-        return f"({value.get('missing')})"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

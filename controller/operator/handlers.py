@@ -13,9 +13,10 @@ from controller.operator.store import ObjectStore
 
 PLURAL: Final = "modeldeployments"
 
-#: Seconds the API server is asked to keep a watch open, and after which the client gives it up.
-_WATCH_SECONDS: Final = 300.0
-_WATCH_GRACE_SECONDS: Final = 30.0
+#: Seconds the API server is asked to keep a watch open (an integer: it refuses others), and those
+#: after which the client gives it up.
+_WATCH_SECONDS: Final = 300
+_WATCH_GRACE_SECONDS: Final = 30
 
 
 class _Backoffs:
