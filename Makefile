@@ -27,6 +27,7 @@ lint: .venv/installed
 
 generate: .venv/installed
 	$(BIN)/python -m controller.api.crd > crds/modeldeployments.yaml
+	$(BIN)/python -m controller.adapters.prometheus.rules manifests/monitoring
 
 # The locks pin every package by hash and name no index; those of the images hold a part of the first.
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate pyproject.toml

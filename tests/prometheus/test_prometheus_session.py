@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+import trustme
 
 from controller.adapters.prometheus.session import Answer, PrometheusClient, QueryFailed
 from controller.adapters.prometheus.settings import PrometheusSettings
@@ -116,18 +116,12 @@ def test_a_redirect_is_not_followed(server: Any, ask: Ask, tmp_path: Path) -> No
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
     """An authority, and certificates of it for the server and a client, in one folder."""
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=tmp_path)  # noqa: S603, S607 - a tool of every machine, our own arguments
-
-    new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj")
-    openssl(*new, "/CN=authority", "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
-            "-addext", "keyUsage=critical,keyCertSign,cRLSign")  # fmt: skip
-    (tmp_path / "san").write_text("subjectAltName=IP:127.0.0.1\n")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     for name in ("server", "client"):
-        openssl(*new, f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-                "-CAcreateserial", "-out", f"{name}.pem", "-extfile", "san")  # fmt: skip
+        issued = authority.issue_cert("127.0.0.1", common_name=name)
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
     return tmp_path
 
 
