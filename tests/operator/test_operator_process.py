@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 from controlplane.cluster import ControlPlane
-from controlplane.kwok import GpuNodes
-from controlplane.processes import free_ports
+from controlplane.kwok import READY_SECONDS, GpuNodes
+from controlplane.processes import Server, free_ports, healthy
+from controlplane.prometheus import Prometheus
+from controlplane.scraping import emulated_pods
 from controlplane.waiting import until
 from controlplane.workloads import deployment
 
@@ -23,11 +25,14 @@ pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 
+#: Where no Prometheus answers: what follows then is the objects' bounds.
+NOBODY = "http://127.0.0.1:1"
+
 
 class Process:
     """One operator."""
 
-    def __init__(self, plane: ControlPlane, namespace: str, folder: Path) -> None:
+    def __init__(self, plane: ControlPlane, namespace: str, folder: Path, prometheus: str) -> None:
         self.health, self.metrics = free_ports(2)
         self.log = (folder / f"operator-{self.health}.log").open("w+")
         self.popen = subprocess.Popen(  # noqa: S603 - our own program
@@ -41,9 +46,9 @@ class Process:
                 "OMP_NUM_THREADS": "1",
                 "STANDIN_LOCK": str(folder / "lock"),
                 "STEELYARD_NAMESPACES": namespace,
-                # Nobody answers there: what follows is the objects' bounds.
-                "STEELYARD_PROMETHEUS_URL": "http://127.0.0.1:1",
-                "STEELYARD_TICK_SECONDS": "0.5",
+                "STEELYARD_PROMETHEUS_URL": prometheus,
+                "STEELYARD_PROMETHEUS_SCRAPE_SECONDS": "1",
+                "STEELYARD_TICK_SECONDS": "1",
                 "STEELYARD_LISTEN_ADDRESS": "127.0.0.1",
                 "STEELYARD_HEALTH_LISTEN_PORT": str(self.health),
                 "STEELYARD_METRICS_LISTEN_PORT": str(self.metrics),
@@ -73,16 +78,19 @@ class Process:
         return self.popen.wait()
 
 
+Start = Callable[..., Process]
+
+
 @pytest.fixture
 def start(
     control_plane: ControlPlane, gpu_nodes: GpuNodes, namespace: str, tmp_path: Path
-) -> Iterator[Callable[[], Process]]:
+) -> Iterator[Start]:
     """Start operators of the test's namespace; they end with the test."""
     gpu_nodes.add(2)
     started: list[Process] = []
 
-    def one() -> Process:
-        started.append(Process(control_plane, namespace, tmp_path))
+    def one(prometheus: str = NOBODY) -> Process:
+        started.append(Process(control_plane, namespace, tmp_path, prometheus))
         return started[-1]
 
     yield one
@@ -100,7 +108,16 @@ class Model:
         self.body = copy.deepcopy(body)
         self.body["metadata"] = {"name": "llama-chat", "namespace": namespace}
         self.body["spec"]["mode"] = "Auto"
-        plane.apply(deployment("llama-bf16"), deployment("llama-fp8"), namespace=namespace)
+        notes = {
+            "emulator.steelyard.dev/profile": "llama-8b-bf16-h100",
+            "emulator.steelyard.dev/served-model-name": "llama-3.1-8b",
+            READY_SECONDS: "1",
+        }
+        plane.apply(
+            deployment("llama-bf16", annotations=notes),
+            deployment("llama-fp8", annotations=notes),
+            namespace=namespace,
+        )
 
     def apply(self, minimum: int) -> None:
         """Ask for at least so many replicas of bf16."""
@@ -129,7 +146,7 @@ def model(control_plane: ControlPlane, namespace: str, make_body: Any) -> Model:
 
 
 def test_a_deployment_follows_and_nothing_of_ours_is_left_on_the_object(
-    model: Model, start: Callable[[], Process]
+    model: Model, start: Start
 ) -> None:
     """No finalizer and no annotation of ours; the status is there; SIGTERM ends it cleanly."""
     process = start()
@@ -155,7 +172,7 @@ def test_a_deployment_follows_and_nothing_of_ours_is_left_on_the_object(
 
 
 def test_it_goes_on_after_the_api_server_restarted(
-    control_plane: ControlPlane, model: Model, start: Callable[[], Process]
+    control_plane: ControlPlane, model: Model, start: Start
 ) -> None:
     """The watch is taken up again, what was changed is followed, what was deleted forgotten."""
     process = start()
@@ -174,7 +191,7 @@ def test_it_goes_on_after_the_api_server_restarted(
     assert process.popen.poll() is None
 
 
-def test_what_was_killed_goes_on_where_it_was(model: Model, start: Callable[[], Process]) -> None:
+def test_what_was_killed_goes_on_where_it_was(model: Model, start: Start) -> None:
     """After SIGKILL nothing is written that is so already, and what changed is followed."""
     first = start()
     model.apply(3)
@@ -194,9 +211,7 @@ def test_what_was_killed_goes_on_where_it_was(model: Model, start: Callable[[], 
     assert model.get("deployment/llama-bf16")["metadata"]["generation"] == generation + 1
 
 
-def test_of_two_one_decides_and_the_other_takes_over(
-    model: Model, start: Callable[[], Process]
-) -> None:
+def test_of_two_one_decides_and_the_other_takes_over(model: Model, start: Start) -> None:
     """The standby is alive and warm, tells of no object, and follows once the leader is gone."""
     first = start()
     model.apply(2)
@@ -209,3 +224,92 @@ def test_of_two_one_decides_and_the_other_takes_over(
     model.apply(3)
     model.wait_replicas(3, second)
     until(second.leads, "the lead", detail=second.said)
+
+
+class Emulator:
+    """Model servers in the pods' place."""
+
+    def __init__(self, plane: ControlPlane, namespace: str, folder: Path) -> None:
+        (port,) = free_ports(1)
+        self.address = f"127.0.0.1:{port}"
+        self.door = f"services/{namespace}/llama"
+        command = [sys.executable, "-m", "simulations.emulator", "serve", "--port", str(port)]
+        command += ["--kubeconfig", str(plane.kubeconfig), "--namespace", namespace]
+        self.server = Server(
+            "emulator", command, folder, lambda: healthy(f"http://{self.address}/healthz")
+        )
+
+    def replays(self, method: str, body: Any = None) -> None:
+        """Begin a trace, or end all."""
+        request = urllib.request.Request(
+            f"http://{self.address}/replays",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60):  # noqa: S310 - our own address
+            pass
+
+
+@pytest.fixture
+def emulator(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Emulator]:
+    """Plays the pods of the test's namespace."""
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "llama"},
+        "spec": {"selector": {"app": "llama-bf16"}, "ports": [{"port": 8000}]},
+    }
+    control_plane.apply(service, namespace=namespace)
+    made = Emulator(control_plane, namespace, tmp_path)
+    made.server.start()
+    made.server.wait_healthy()
+    yield made
+    made.server.stop()
+
+
+def test_replicas_follow_live_traffic_up_and_down(
+    control_plane: ControlPlane,
+    model: Model,
+    emulator: Emulator,
+    start: Start,
+    start_prometheus: Callable[..., Prometheus],
+) -> None:
+    """A real Prometheus shows the load of playing servers: more are started, then released.
+
+    While Prometheus is away at the peak nothing is released.
+    """
+    prometheus = start_prometheus(
+        emulated_pods(control_plane.kubeconfig, emulator.address, namespace=model.namespace)
+    )
+    (variant, _) = model.body["spec"]["variants"]
+    variant |= {"coldStartSeconds": 2, "maxReplicas": 6}
+    variant.pop("queueLimit")
+    model.body["spec"]["variants"] = [variant]
+    model.body["spec"].pop("routing")
+    process = start(prometheus.url)
+    model.apply(1)
+    emulator.replays(
+        "POST",
+        {"door": emulator.door, "trace": {"durationSeconds": 1200, "levelRequestsPerSecond": 60}},
+    )
+
+    def replicas() -> int:
+        return int(model.get("deployment/llama-bf16")["spec"]["replicas"])
+
+    peak = until(lambda: (n := replicas()) >= 3 and n, "three replicas", detail=process.said)
+    prometheus.stop()
+    until(
+        lambda: (
+            '"missing": "QueryFailed"'
+            in process.get(process.health, f"/explain/{model.namespace}/llama-chat")
+        ),
+        "blindness",
+        detail=process.said,
+    )
+    assert replicas() >= peak
+    prometheus.restart()
+    emulator.replays("DELETE")
+    until(lambda: replicas() == 1, "one replica to be left", detail=process.said)
+    error = process.get(process.metrics, "/metrics")
+    assert "steelyard_prometheus_query_errors_total" in error
