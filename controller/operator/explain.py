@@ -168,6 +168,8 @@ def render(document: Document, console: Console) -> None:
         console.print(f"From the status alone: {document['note']}", markup=False)
     if document.get("problem"):
         console.print(f"Problem: {document['problem']}", markup=False, style="red")
+    if document.get("finding"):
+        console.print(f"Metrics: {document['finding']}", markup=False, style="yellow")
     _render_inputs(document.get("inputs"), console)
     _render_variants(document["variants"], console)
     _render_forecast(document.get("forecast"), console)

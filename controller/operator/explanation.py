@@ -4,7 +4,7 @@ The operator makes it of its last report; out of the status alone the same docum
 less in it, so that whoever reads it needs one shape.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -28,32 +28,40 @@ Document = dict[str, Any]
 
 @dataclass(slots=True)
 class Explanations:
-    """The last report of every object; implements ``ports.Reporter``."""
+    """The last report of every object; implements ``ports.Reporter``.
 
-    _reports: dict[ObjectKey, tuple[Report, float]] = field(default_factory=dict)
+    ``findings`` is what the metrics had to say to people, by object, as of the last cycle.
+    """
+
+    findings: Callable[[], Mapping[ObjectKey, str]]
+    _kept: dict[ObjectKey, tuple[Report, float, str]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     async def report(self, reports: Sequence[Report], now: float) -> Sequence[PortError | None]:
         """Keep them; see ``ports.Reporter``."""
-        kept = {report.planned.policy.key: (report, now) for report in reports}
+        found = self.findings()
+        kept = {
+            report.planned.policy.key: (report, now, found.get(report.planned.policy.key, ""))
+            for report in reports
+        }
         with self._lock:
-            self._reports = kept
+            self._kept = kept
         return [None] * len(reports)
 
     def forget_all(self) -> None:
         """Another operator decides now."""
         with self._lock:
-            self._reports = {}
+            self._kept = {}
 
     def explain(self, key: ObjectKey) -> Document | None:
         """The account of the last decision on ``key``, or None where nothing was decided."""
         with self._lock:
-            found = self._reports.get(key)
-        return None if found is None else explained(*found)
+            kept = self._kept.get(key)
+        return None if kept is None else explained(*kept)
 
 
-def explained(report: Report, now: float) -> Document:
-    """The account of one report, made at Unix time ``now``."""
+def explained(report: Report, now: float, finding: str = "") -> Document:
+    """The account of one report, made at Unix time ``now`` on metrics with this ``finding``."""
     policy, decision = report.planned.policy, report.planned.decision
     observation = report.planned.observation
     return {
@@ -64,6 +72,7 @@ def explained(report: Report, now: float) -> Document:
         "paused": policy.pause.value,
         "at": timestamp(now),
         "problem": None if report.problem is None else str(report.problem),
+        "finding": finding or None,
         "slo": {
             "target": policy.slo.target,
             "ttftSeconds": _finite(policy.slo.ttft_seconds),
@@ -127,6 +136,7 @@ def explained_by_status(
             and one.status.value == "False"
         )
         or None,
+        "finding": None,
         "slo": None,
         "inputs": None,
         "variants": [

@@ -26,6 +26,7 @@ class CycleThread:
     _loop: asyncio.AbstractEventLoop | None = None
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _thread: Thread | None = None
+    _ended: bool = False
 
     def start(self) -> None:
         """Begin."""
@@ -43,9 +44,7 @@ class CycleThread:
 
     def ended_alone(self) -> str | None:
         """Say so where the thread has ended without having been asked to: a health check."""
-        if self._thread is None or self._thread.is_alive() or self._stopping.is_set():
-            return None
-        return "the thread has ended"
+        return "the thread has ended" if self._ended and not self._stopping.is_set() else None
 
     def _run(self) -> None:
         try:
@@ -53,6 +52,7 @@ class CycleThread:
         except Exception:  # noqa: BLE001 - told, and by its end the process is told to end
             _LOG.exception("the thread of the cycle has ended")
         finally:
+            self._ended = True
             self.on_end()
 
     async def _cycle(self) -> None:

@@ -104,7 +104,8 @@ class Operator:
             for name, part in (("audit", self._audited), *self.cluster.parts):
                 await stack.enter_async_context(self._kept(name, part, failures))
             self.thread.start()
-            stack.callback(self.thread.stop, _LAST_CYCLE_SECONDS)
+            # The lease is renewed while the last cycle ends.
+            stack.push_async_callback(asyncio.to_thread, self.thread.stop, _LAST_CYCLE_SECONDS)
             await self._watch()
             if (ended := self.thread.ended_alone()) is not None:
                 failures.append(f"cycle: {ended}")
@@ -194,7 +195,7 @@ def build(settings: Settings, connect: Connect) -> Operator:
     registry = CollectorRegistry()
     for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
         registry.register(collector)
-    telemetry, explanations = Telemetry(registry), Explanations()
+    telemetry = Telemetry(registry)
     connection = prometheus_settings(settings)
     client = PrometheusClient(connection)
     telemetry.count("prometheus_queries", "Queries sent to Prometheus.", lambda: client.queries)
@@ -206,6 +207,7 @@ def build(settings: Settings, connect: Connect) -> Operator:
     store.pod_gpus = cluster.pod_gpus
     observer = ClusterObserver(workloads=cluster.workloads, metrics=metrics)
     cluster.observed_by(observer)
+    explanations = Explanations(lambda: observer.findings)
     planner = SteelyardPlanner(
         PlannerSettings(prepare_at_once=False, spread_seconds=settings.forecast_spread_seconds)
     )

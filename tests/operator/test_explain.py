@@ -78,7 +78,8 @@ def test_the_text_has_everything_a_decision_was_made_of(
 def test_what_is_missing_is_said(make_report: MakeReport, now: float) -> None:
     """Missing is no zero: the reason stands in its place, and a problem is shown."""
     report = replace(make_report(blind=True), problem=Conflict("changed since it was read"))
-    text = text_of(explained(report, now))
+    text = text_of(explained(report, now, "no series of llama-3.1-8b; there are some of qwen"))
+    assert "Metrics: no series of llama-3.1-8b; there are some of qwen" in text
     assert "arrivals: missing (Stale)" in text
     assert "none: nothing was seen yet" in text
     assert "Problem: changed since it was read" in text
@@ -132,13 +133,13 @@ def a_health(
     return Health(
         alive={"cycle": alive},
         ready={"watch": ready},
-        explanations=explanations or Explanations(),
+        explanations=explanations or Explanations(dict),
     )
 
 
 def test_the_operator_answers_with_its_last_account(make_report: MakeReport, now: float) -> None:
     """What is not finite is null, what was not decided is 404 with a reason."""
-    explanations = Explanations()
+    explanations = Explanations(dict)
     report = make_report()
     decision = replace(report.planned.decision, capacity_requests_per_second=float("nan"))
     report = replace(report, planned=replace(report.planned, decision=decision))

@@ -133,7 +133,7 @@ def test_series_go_with_their_object_and_with_the_lease(
     assert told() == {"llama-chat", "other"}
     tell(telemetry, now, other)
     assert told() == {"other"}
-    recorder = CycleRecorder(telemetry=telemetry, explanations=Explanations())
+    recorder = CycleRecorder(telemetry=telemetry, explanations=Explanations(dict))
     recorder.standing_by()
     assert told() == set()
     assert scraped(registry)["steelyard_leader", ()] == 0
@@ -162,7 +162,7 @@ def test_a_cycle_is_recorded(
     telemetry: Telemetry, registry: CollectorRegistry, now: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Time, lag, failures by kind; a lasting failure is logged when it begins and when it ends."""
-    recorder = CycleRecorder(telemetry=telemetry, explanations=Explanations())
+    recorder = CycleRecorder(telemetry=telemetry, explanations=Explanations(dict))
     failure = Failure(ObjectKey("serving", "llama-chat"), MetricsUnavailable("down"))
     with caplog.at_level(logging.INFO, "steelyard.cycle"):
         for failures in ((failure,), (failure,), ()):
