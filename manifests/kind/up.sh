@@ -48,6 +48,7 @@ fi
 
 if kind get clusters 2> /dev/null | grep -qx "$cluster"; then
   step "cluster: already there"
+  again=yes
   kind export kubeconfig --name "$cluster" --kubeconfig "$KUBECONFIG"
 else
   step "cluster"
@@ -65,14 +66,23 @@ for node in $(kubectl get nodes -l nvidia.com/gpu.product -o name); do
     --patch '[{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "8"}]'
 done
 
-step "operator, Prometheus, model servers"
+step "Prometheus and the operator"
 kubectl apply --server-side -k "$here/prometheus"
 kubectl apply --server-side -k "$here/operator"
+if [ -n "${again:-}" ]; then
+  # The tag is the same, so nothing else tells the pods of new images.
+  kubectl rollout restart --namespace steelyard-system deployment/steelyard
+fi
 kubectl wait --for=condition=Established crd/modeldeployments.steelyard.dev --timeout=60s
-kubectl kustomize --load-restrictor LoadRestrictionsNone "$here/serving" | kubectl apply --server-side -f -
 kubectl rollout status --namespace monitoring deployment/prometheus --timeout=180s
+kubectl rollout status --namespace steelyard-system deployment/steelyard --timeout=300s
+
+step "model servers, and the trace"
+kubectl kustomize --load-restrictor LoadRestrictionsNone "$here/serving" | kubectl apply --server-side -f -
+if [ -n "${again:-}" ]; then
+  kubectl rollout restart --namespace serving deployment/emulator
+fi
 kubectl rollout status --namespace serving deployment/emulator --timeout=300s
-kubectl rollout status --namespace steelyard-system deployment/steelyard --timeout=180s
 
 step "done: the trace begins within a minute"
 cat <<TEXT
