@@ -15,6 +15,7 @@ from typing import Any
 
 from kubernetes import client, config
 
+from controller.adapters.existing import existing_uids
 from controller.api.conversion.status import to_status
 from controller.api.status import Status
 from controller.api.v1alpha1 import GROUP, VERSION
@@ -32,9 +33,9 @@ SECONDS = 5.0
 class Cluster:
     """Reads and writes Deployments one by one, with nothing kept."""
 
-    def __init__(self, store: ObjectStore) -> None:
-        self.store = store
-        api = config.new_client_from_config()
+    def __init__(self, settings: Settings, store: ObjectStore) -> None:
+        self.store, self.namespaces = store, settings.namespaces
+        self.api = api = config.new_client_from_config()
         api.configuration.retries = False
         self.apps, self.core = client.AppsV1Api(api), client.CoreV1Api(api)
         self.objects = client.CustomObjectsApi(api)
@@ -133,10 +134,7 @@ class Cluster:
 
     def existing(self) -> set[str]:
         """All uids."""
-        found: Any = self.objects.list_cluster_custom_object(
-            GROUP, VERSION, PLURAL, _request_timeout=SECONDS
-        )
-        return {item["metadata"]["uid"] for item in found["items"]}
+        return existing_uids(self.api, self.namespaces, SECONDS)
 
 
 def replica(pod: Any) -> Replica:
@@ -153,8 +151,8 @@ def replica(pod: Any) -> Replica:
 
 def connect(settings: Settings, store: ObjectStore, time: object) -> ClusterSide:
     """The cluster side."""
-    del settings, time
-    cluster = Cluster(store)
+    del time
+    cluster = Cluster(settings, store)
     return ClusterSide(
         workloads=cluster,
         actuator=cluster,
