@@ -45,9 +45,9 @@ def plain(body: bytes, status: int = 200, length: int | None = None) -> Answer:
         del asked
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(body) if length is None else length))
+        handler.send_header("Connection", "close")
         handler.end_headers()
         handler.wfile.write(body)
-        handler.close_connection = True
 
     return write
 

@@ -9,7 +9,7 @@ from controller.adapters.prometheus.counters import Counters, PodKey, Sample
 from controller.adapters.prometheus.pods import STALE_AFTER_INTERVALS
 from controller.adapters.prometheus.seen import Look, Source
 from controller.adapters.prometheus.session import Answer, QueryFailed
-from controller.adapters.prometheus.snapshot import usable
+from controller.adapters.prometheus.snapshot import all_usable
 from controller.core.domain.observation import Missing, MissingReason, Traffic, TrafficReading
 
 #: The processes that count are told apart from one another, not from an engine's pods.
@@ -82,7 +82,7 @@ class Arrivals:
             wrong = MissingReason.ABSENT
         elif values.keys() != times.keys():
             wrong = MissingReason.PARTIAL
-        elif not all(usable(value) for value in (*values.values(), *times.values())):
+        elif not all_usable((*values.values(), *times.values())):
             wrong = MissingReason.NOT_A_NUMBER
         elif not fresh:
             wrong = MissingReason.STALE

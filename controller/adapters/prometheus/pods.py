@@ -5,7 +5,7 @@ from typing import Final
 
 from controller.adapters.prometheus.counters import Sample
 from controller.adapters.prometheus.engines import EngineProfile
-from controller.adapters.prometheus.snapshot import EdgeBook, PodReadings, usable
+from controller.adapters.prometheus.snapshot import EdgeBook, PodReadings, all_usable
 from controller.core.domain.observation import TOKEN_EDGES, MissingReason
 from controller.core.domain.policy import Slo
 
@@ -74,7 +74,7 @@ def sampled(
     """Return the sample that a pod's readings make, if all of them can be used."""
     if readings.twice:
         return MissingReason.PARTIAL
-    if not all(usable(value) for value in readings.values.values()):
+    if not all_usable(readings.values.values()):
         return MissingReason.NOT_A_NUMBER
     at, running, waiting = (readings.get(part) for part in ("time", "running", "waiting"))
     if at is None or running is None or waiting is None:
@@ -127,7 +127,7 @@ def _bad(readings: PodReadings, edges: Thresholds) -> dict[str, float]:
 
 def length_counters(readings: PodReadings) -> dict[str, float] | None:
     """Token lengths so far, per bucket of ``TOKEN_EDGES``: ``prompt_lengths0`` and so on."""
-    if readings.twice or not all(usable(value) for value in readings.values.values()):
+    if readings.twice or not all_usable(readings.values.values()):
         return None
     counters = {}
     for name in ("prompt_lengths", "output_lengths"):
