@@ -137,9 +137,9 @@ class KubernetesCluster:
         raw = getattr(call.__self__, f"{call.__name__}_without_preload_content")  # type: ignore[attr-defined]  # a bound method
         response = await raw(**where)
         async with response:
+            if response.status != 200:  # a kind that is not served is told in plain text
+                raise client.ApiException(status=response.status, reason=await response.text())
             body = await response.json()
-        if response.status != 200:
-            raise client.ApiException(status=response.status, reason=body.get("message"))
         if kind.replace(body["items"]):
             self._publish()
         return str(body["metadata"]["resourceVersion"])

@@ -1,6 +1,7 @@
 """The cluster behind a Kubernetes API: objects become pods, Services and routes that are played."""
 
 import asyncio
+import logging
 import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -161,7 +162,7 @@ class FakeApi:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         if path in self.unknown:
-            return web.json_response({"message": "no such kind"}, status=404)
+            return web.Response(text="404 page not found", status=404)  # as a real one says it
         if "watch" not in request.query:
             self.lists[path] += 1
             version = {"resourceVersion": str(100 * self.lists[path])}
@@ -278,8 +279,10 @@ def test_a_version_that_is_too_old_leads_to_a_new_list(follow: Callable[..., Non
     follow(scenario, api)
 
 
-def test_a_cluster_without_the_gateway_api_is_followed(follow: Callable[..., None]) -> None:
-    """Where HTTPRoutes are unknown, pods and Services are played all the same."""
+def test_a_cluster_without_the_gateway_api_is_followed(
+    follow: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where HTTPRoutes are unknown, pods and Services are played, and nobody is warned of it."""
     api = FakeApi()
     api.unknown = {ROUTES}
     api.items[PODS] = [pod("a", profile="llama-8b-fp8-h100")]
@@ -290,6 +293,7 @@ def test_a_cluster_without_the_gateway_api_is_followed(follow: Callable[..., Non
         assert cluster.view().routes == ()
 
     follow(scenario, api)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_wrong_pod_is_said_once_and_leaves_the_others(
