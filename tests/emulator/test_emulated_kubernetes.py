@@ -1,8 +1,8 @@
 """The cluster behind a Kubernetes API: objects become pods, Services and routes that are played."""
 
 import asyncio
-import logging
 import json
+import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
