@@ -1,7 +1,7 @@
 """Every build of manifests/, as objects."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,13 +30,19 @@ def _build(kubectl: Path, folder: Path) -> Objects:
 
 
 @pytest.fixture(scope="session")
-def builds(control_plane_programs: Programs) -> Mapping[str, Objects]:
-    """What kustomize makes of every overlay, and of every part of the kind cluster."""
+def kustomize(control_plane_programs: Programs) -> Callable[[Path], Objects]:
+    """Build one folder."""
     kubectl = control_plane_programs.path("kubectl")
+    return lambda folder: _build(kubectl, folder)
+
+
+@pytest.fixture(scope="session")
+def builds(kustomize: Callable[[Path], Objects]) -> Mapping[str, Objects]:
+    """What kustomize makes of every overlay, and of every part of the kind cluster."""
     folders = {
         name: MANIFESTS / "overlays" / name
         for name in ("cluster-wide", "single-namespace", "recommend-only")
     } | {
         f"kind-{name}": MANIFESTS / "kind" / name for name in ("operator", "prometheus", "serving")
     }
-    return MappingProxyType({name: _build(kubectl, folder) for name, folder in folders.items()})
+    return MappingProxyType({name: kustomize(folder) for name, folder in folders.items()})

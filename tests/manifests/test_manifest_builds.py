@@ -1,8 +1,9 @@
 """What kustomize makes of manifests/ is whole, consistent and accepted by the API server."""
 
 import re
+import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,30 @@ def test_documented_targets_exist() -> None:
     folders = set(re.findall(r"(?:-k|-f) ((?:manifests|crds)[\w/.-]*)", page))
     assert folders >= {f"manifests/overlays/{overlay}" for overlay in OVERLAYS}
     assert [folder for folder in folders if not (ROOT / folder).exists()] == []
+
+
+def test_the_documented_overlay_builds(
+    kustomize: Callable[[Path], Objects], tmp_path: Path
+) -> None:
+    """An overlay put together from docs/operations.md names image, Prometheus and token as shown."""
+    page = (ROOT / "docs/operations.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    shown = {
+        next(iter(yaml.safe_load(block))): block for block in blocks if "\nkind: C" not in block
+    }
+    for folder in ("crds", "manifests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "kustomization.yaml").write_text(shown["apiVersion"] + shown["patches"])
+    built = kustomize(tmp_path)
+    container = operator_container(built)
+    assert container["image"] == "REGISTRY/steelyard:0.1.0"
+    assert container["env"][-1] == {
+        "name": "STEELYARD_PROMETHEUS_BEARER_TOKEN_FILE",
+        "value": "/var/run/prometheus/token",
+    }
+    assert {"name": "token", "mountPath": "/var/run/prometheus", "readOnly": True} in container[
+        "volumeMounts"
+    ]
 
 
 def test_every_reason_of_trouble_has_its_remedy() -> None:
