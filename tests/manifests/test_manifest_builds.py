@@ -321,7 +321,7 @@ def test_documented_targets_exist() -> None:
 def test_the_documented_overlay_builds(
     kustomize: Callable[[Path], Objects], tmp_path: Path
 ) -> None:
-    """An overlay put together from docs/operations.md names image, Prometheus and token as shown."""
+    """An overlay put together from docs/operations.md names image and token as shown."""
     page = (ROOT / "docs/operations.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     shown = {
