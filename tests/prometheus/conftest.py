@@ -131,7 +131,7 @@ class Shown:
             return self.outside
         if '"prompt_lengths"' in expression:
             return self.lengths
-        return self.edges if "group by" in expression else self.series
+        return self.series if "timestamp" in expression else self.edges
 
     def show(
         self, pod: str, at: float, model: str = "llama", namespace: str = "serving", **parts: float

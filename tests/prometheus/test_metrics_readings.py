@@ -335,7 +335,30 @@ def test_series_told_twice_are_not_added(shown: Any, look: Look) -> None:
     """Two answers to one question are none."""
     both(shown, 0.0)
     shown.show("b", 0.0)
-    assert reasons(look(5.0)) == (PARTIAL, PARTIAL)
+    reading = look(5.0)
+    assert reasons(reading) == (PARTIAL, PARTIAL)
+    assert reading.finding == "b has series twice; is it scraped by two jobs?"
+
+
+def test_a_pod_of_two_scrape_jobs_is_not_counted_twice(shown: Any, look: Look) -> None:
+    """Sums over a pod's series are twice as much then: no reading, and it is said why."""
+    both(shown, 0.0)
+    labels = {"profile": "VLLM", "part": "twice", "namespace": "serving", "pod": "a"}
+    shown.series.append({"metric": {**labels, "model_name": "llama"}, "value": [0, "2"]})
+    reading = look(5.0)
+    assert reasons(reading) == (PARTIAL, PARTIAL)
+    assert reading.finding == "a has series twice; is it scraped by two jobs?"
+
+
+def test_lengths_are_read_although_edges_are_looked_for(
+    world: Any, shown: Any, settings: PrometheusSettings, profiles: Profiles
+) -> None:
+    """While an object's edges are unknown they are asked every other cycle at most."""
+    policy = world.add()
+    metrics = PrometheusMetrics(shown, world, settings, profiles)
+    for tick in range(6):
+        asyncio.run(metrics.read([world.question(policy)], ORIGIN + 60.0 * tick))
+    assert shown.asked == [1, 1, 2] * 3  # edges, then readings alone; readings with lengths
 
 
 @pytest.mark.parametrize("reason", [MissingReason.QUERY_FAILED, MissingReason.PARTIAL])

@@ -95,9 +95,22 @@ def test_a_pods_series_are_summed_and_alternatives_are_not(
         question("tpot_count", 7.0),
         question("gaps_count", 90.0, **old),
         question("down", 0.0, pod="c", model_name=""),
-        {"expr": 'steelyard:engine:readings{part="refused"}', "eval_time": "30s"},
+        {"expr": 'steelyard:engine:readings{part=~"refused|twice"}', "eval_time": "30s"},
     ]
     promtool(control_plane_programs, "test", "rules", unit_test(tmp_path, given, asked))
+
+
+@pytest.mark.cluster
+def test_a_pod_of_two_scrape_jobs_is_told(control_plane_programs: Any, tmp_path: Path) -> None:
+    """Several engines of one pod are right; the same engine twice is not."""
+    given = [
+        series("vllm:num_requests_running", "1 2 3", engine="0", job="one"),
+        series("vllm:num_requests_running", "1 2 4", engine="1", job="one"),
+        series("vllm:num_requests_running", "1 2 3", pod="b", engine="0", job="one"),
+        series("vllm:num_requests_running", "1 2 3", pod="b", engine="0", job="two"),
+    ]
+    path = unit_test(tmp_path, given, [question("twice", 2.0, pod="b")])
+    promtool(control_plane_programs, "test", "rules", path)
 
 
 @pytest.mark.cluster

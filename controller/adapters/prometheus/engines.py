@@ -70,13 +70,15 @@ class EngineProfile(_Data):
     the Unix time at which an engine's counters began. ``tpot`` has one sample a request, ``gaps``
     one a token gap: it stands in where the former is absent. ``appears_late`` says that a counter
     is first exported once it has counted something. Without ``model_label`` series are known by
-    their pod alone.
+    their pod alone. ``rank_labels`` tell apart the several series that one pod rightly has; any
+    more come of scraping it twice.
     """
 
     name: Name
     namespace_label: Label = "namespace"
     pod_label: Label = "pod"
     model_label: Label | None = "model_name"
+    rank_labels: Annotated[tuple[Label, ...], Field(max_length=8)] = ()
     running: Needed
     waiting: Needed
     ended: Needed
@@ -134,6 +136,7 @@ def _buckets(*names: str, unit: float = 1.0) -> tuple[Buckets, ...]:
 
 VLLM: Final = EngineProfile(
     name="VLLM",
+    rank_labels=("engine",),
     running=_one("vllm:num_requests_running"),
     waiting=_one("vllm:num_requests_waiting"),
     ended=_one("vllm:request_success_total"),
@@ -154,6 +157,7 @@ VLLM: Final = EngineProfile(
 
 SGLANG: Final = EngineProfile(
     name="SGLang",
+    rank_labels=("engine_type", "dp_rank", "tp_rank", "pp_rank", "moe_ep_rank"),
     running=_one("sglang:num_running_reqs"),
     waiting=_one("sglang:num_queue_reqs"),
     ended=_one("sglang:num_requests_total"),
@@ -191,6 +195,7 @@ TGI: Final = EngineProfile(
 TRITON_TRTLLM: Final = EngineProfile(
     name="TritonTRTLLM",
     model_label=None,
+    rank_labels=("model", "version"),
     running=_one("nv_trt_llm_request_metrics", request_type=("scheduled",)),
     waiting=_one("nv_trt_llm_request_metrics", request_type=("waiting",)),
     ended=(

@@ -59,7 +59,10 @@ def _explained_variant(subject: Subject, look: Look, v: int, variant: SeenVarian
     }
     if variant.missing in wrong:
         return wrong[variant.missing]
-    if any(pod_readings(engine, name, look.snapshot) for name in unseen):
+    shown = [pod_readings(engine, name, look.snapshot) for name in unseen]
+    if any(readings.twice for readings in shown if readings is not None):
+        return f"{first} has series twice; is it scraped by two jobs?"
+    if any(readings is not None for readings in shown):
         return f"{engine.profile.name} shows not every counter of {first}; was one renamed?"
     if variant.pods:
         return f"{len(variant.pods)} of {variant.expected} Ready replicas seen, {first} not"

@@ -52,6 +52,7 @@ class PrometheusMetrics:
         self._profiles = profiles
         self._book = EdgeBook(profiles.engines)
         self._edges_at: float | None = None
+        self._learned = False
         self._lengths_at: float | None = None
         self._memories: dict[ObjectKey, Memory] = {}
 
@@ -149,8 +150,11 @@ class PrometheusMetrics:
         """Look up which bucket edges there are, now and then; returns whether it was asked."""
         every = _EDGES_SECONDS if self._knows_edges(subjects) else _UNKNOWN_EDGES_SECONDS
         asked = queries.edges(used, recorded=self._settings.recording_rules)
-        if not asked.expressions or not _due(self._edges_at, every, now):
+        # Not in two cycles in a row: lengths are read in the others.
+        last, self._learned = self._learned, False
+        if last or not asked.expressions or not _due(self._edges_at, every, now):
             return False
+        self._learned = True
         answers = await self._client.query(
             asked.expressions, now, within_seconds=self._settings.cycle_seconds / 2
         )

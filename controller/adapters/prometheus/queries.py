@@ -161,7 +161,7 @@ def engine_readings(profile: EngineProfile, edges: Edges | None) -> str:
     # The oldest of a pod's series: one that is scraped at several ports is as old as any of them.
     time = _or(f"min {by} (timestamp({_selector(family)}))" for family in profile.running)
     down = f"max by ({profile.namespace_label}, {profile.pod_label}) (up == 0)"
-    parts = [_part("time", time), _part("down", down)]
+    parts = [_part("time", time), _part("down", down), _part("twice", _scraped_twice(profile))]
     parts += [
         _part(name, _or(f"{how} {by} ({_selector(family)})" for family in families))
         for name, how, families in sums
@@ -207,6 +207,16 @@ def _engine_edges(profile: EngineProfile) -> str:
             each = _or(f"group {by} ({_bucket(bucket)})" for bucket in histograms)
             parts.append(_part(f"{name}_bucket", each))
     return _of_profile(profile, parts)
+
+
+def _scraped_twice(profile: EngineProfile) -> str:
+    """Pods with more series than ranks: by two scrape jobs all would be summed twice."""
+    by = f"by ({', '.join(profile.labels)})"
+    ranks = f"by ({', '.join((*profile.labels, *profile.rank_labels))})"
+    return _or(
+        f"(count {by} ({series}) > count {by} (group {ranks} ({series})))"
+        for series in (_selector(family) for family in profile.running)
+    )
 
 
 def _histogram_parts(

@@ -96,16 +96,19 @@ class PrometheusClient:
         """Let the threads go; what is still being asked ends at its deadline."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _instant(self, expression: str, at_seconds: float, ends: float) -> list[Series]:
+    def _instant(self, expression: str, at_seconds: float, ends: float) -> Answer:
         left = ends - monotonic()
         if left <= 0:
-            raise QueryFailed("no time was left in this cycle")
+            return QueryFailed("no time was left in this cycle")
 
         def ask(connection: PrometheusConnect) -> Any:
             # To the millisecond, as Prometheus keeps times.
             return connection.custom_query(expression, {"time": f"{at_seconds:.3f}"})
 
-        return self._ask(ask, min(left, self._settings.timeout_seconds))
+        try:
+            return self._ask(ask, min(left, self._settings.timeout_seconds))
+        except QueryFailed as failure:
+            return failure
 
     def _ask(self, ask: Callable[[PrometheusConnect], Any], seconds: float) -> list[Series]:
         try:
@@ -233,14 +236,12 @@ def _line(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def _answer(future: "Future[list[Series]]") -> Answer:
+def _answer(future: "Future[Answer]") -> Answer:
     """Return what a call gave; one that still runs is left to its own deadline."""
     if not future.done():
         future.cancel()
         return QueryFailed("no answer within the cycle's deadline")
     error = future.exception()
-    if isinstance(error, QueryFailed):
-        return error
     if error is not None:
         return QueryFailed(f"{type(error).__name__}: {error}"[:_LONGEST_ERROR])
     return future.result()

@@ -24,7 +24,7 @@ class Malformed(Exception):  # noqa: N818 - named after what it is
 
 @dataclass(slots=True)
 class PodReadings:
-    """What one engine in one pod shows: values by part, and the parts that came twice."""
+    """What one engine in one pod shows: values by part, and the parts that are there twice."""
 
     values: dict[Part, float] = field(default_factory=dict)
     twice: set[Part] = field(default_factory=set)
@@ -77,7 +77,7 @@ class Snapshot:
             if readings is None:
                 readings = pods[key] = PodReadings()
             values = readings.values
-            if part in values:
+            if part in values or part == "twice":
                 readings.twice.add(part)
             values[part] = value
 
