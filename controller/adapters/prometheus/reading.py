@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from controller.adapters.prometheus.counters import Difference, PodKey, Sample, Shrunk
 from controller.adapters.prometheus.findings import explained, unmeasurable
-from controller.adapters.prometheus.pods import Thresholds, length_counters
+from controller.adapters.prometheus.pods import length_counters
 from controller.adapters.prometheus.seen import (
     Look,
     Memory,
@@ -111,7 +111,7 @@ def _counted(
         nothing = Missing(MissingReason.ABSENT if first else MissingReason.STALE)
         return nothing, nothing, "" if first else "no sample is newer than the last one read"
     traffic = _traffic(difference, *_lengths(subject, memory, look, samples, created))
-    outcomes, finding = _outcomes(subject, look, difference)
+    outcomes, finding = _outcomes(subject, variants, difference)
     return traffic, outcomes, finding
 
 
@@ -172,14 +172,16 @@ def _histogram(difference: Difference, name: str) -> tuple[float, ...]:
     )
 
 
-def _outcomes(subject: Subject, look: Look, difference: Difference) -> tuple[OutcomesReading, str]:
+def _outcomes(
+    subject: Subject, variants: tuple[SeenVariant, ...], difference: Difference
+) -> tuple[OutcomesReading, str]:
     """Requests that ended and the bad ones; missing where an objective cannot be read."""
     slo = subject.policy.slo
     ended = failed = degraded = bad_ttft = bad_tpot = 0.0
     unknown = False
     findings = []
     for v, engine in enumerate(subject.engines):
-        edges = Thresholds.of(engine, slo, look.book)
+        edges = variants[v].edges
         findings += unmeasurable(engine, edges, subject.policy)
         counted = difference.counters.get(v, {})
         lost = difference.lost.get(v, 0.0)

@@ -81,11 +81,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenVariant:
-    """One variant's usable pods, and why it cannot be read as a whole, if so."""
+    """One variant's usable pods, and why it cannot be read as a whole, if so.
+
+    ``edges`` is where its latencies were read, ``expected`` the number of replicas that serve.
+    """
 
     pods: Mapping[str, PodSample]
     missing: MissingReason | None
     expected: int
+    edges: Thresholds
 
 
 def pod_readings(engine: Engine, name: str, snapshot: Snapshot) -> PodReadings | None:
@@ -118,7 +122,7 @@ def seen_variant(subject: Subject, memory: Memory, look: Look, v: int) -> SeenVa
         missing = MissingReason.PARTIAL
     if missing is None and expected and not pods:
         missing = MissingReason.ABSENT  # all of them became Ready a moment ago
-    return SeenVariant(pods=pods, missing=missing, expected=expected)
+    return SeenVariant(pods=pods, missing=missing, expected=expected, edges=edges)
 
 
 def serves(replica: Replica) -> bool:
