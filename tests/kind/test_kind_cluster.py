@@ -13,7 +13,7 @@ from controlplane.waiting import until
 
 pytestmark = pytest.mark.kind
 
-#: The trace climbs for six minutes from its second minute on.
+#: The trace climbs for four minutes from its third on, and stays there for eight.
 CLIMB_SECONDS = 600.0
 
 
@@ -105,7 +105,7 @@ def test_metrics_arrive(cluster: Kind) -> None:
 
 
 def test_replicas_follow_the_trace(cluster: Kind) -> None:
-    """While the load climbs to ten times its beginning, model servers are added, and Ready."""
+    """While the load climbs to fourteen times its beginning, model servers are added, and Ready."""
     until(
         lambda: cluster.replicas() >= 4,
         "four model servers of the chat",
