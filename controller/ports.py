@@ -37,6 +37,10 @@ class TargetNotFound(PortError):  # noqa: N818 - named after what happened, as u
     """A variant's workload does not exist."""
 
 
+class TargetForbidden(TargetNotFound):
+    """A variant's workload cannot be read or scaled by this operator: as good as not there."""
+
+
 class Clock(Protocol):
     """The only source of time."""
 

@@ -32,6 +32,7 @@ class ObjectMeta(Part):
     namespace: Annotated[str, Field(min_length=1, max_length=63)] = "default"
     uid: str = ""
     generation: Annotated[StrictInt, Field(ge=0)] = 0
+    creation_timestamp: str = ""
     annotations: Annotated[dict[str, str], Field(default_factory=dict)]
 
 
