@@ -12,6 +12,7 @@ from controller.ports import (
     MetricsReading,
     PortError,
     Replica,
+    TargetNotFound,
     Workload,
     Workloads,
 )
@@ -26,7 +27,8 @@ _NOTHING = Workload(desired=0, replicas=())
 class ClusterObserver:
     """Joins what the API server and the metrics store show.
 
-    A target that does not exist has no replicas; the actuator says so when it is to be scaled.
+    A target that does not exist has no replicas; the actuator says so when it is to be scaled. An
+    object of which it is not known how a target is cannot be decided on.
     ``findings`` holds, by object, what the last reading of the metrics has to say to people.
     """
 
@@ -35,31 +37,37 @@ class ClusterObserver:
     findings: dict[ObjectKey, str] = field(default_factory=dict)
     _seen_ready: dict[ObjectKey, tuple[frozenset[str], ...]] = field(default_factory=dict)
 
-    async def observe(self, policies: Sequence[Policy], now: float) -> Sequence[Observation]:
-        """Return one observation per policy; raises ``PortError`` if workloads cannot be read."""
-        targets = [
-            tuple(_NOTHING if isinstance(one, PortError) else one for one in workloads)
-            for workloads in await self.workloads.read(policies, now)
+    async def observe(
+        self, policies: Sequence[Policy], now: float
+    ) -> Sequence[Observation | PortError]:
+        """See ``ports.Observer``."""
+        targets = [_known(row) for row in await self.workloads.read(policies, now)]
+        seen = [
+            (policy, workloads)
+            for policy, workloads in zip(policies, targets, strict=True)
+            if not isinstance(workloads, PortError)
         ]
         readings = await self.metrics.read(
             [
                 MetricsQuestion(policy=policy, replicas=tuple(one.replicas for one in workloads))
-                for policy, workloads in zip(policies, targets, strict=True)
+                for policy, workloads in seen
             ],
             now,
         )
-        observations = [
-            self._joined(policy, workloads, reading, now)
-            for policy, workloads, reading in zip(policies, targets, readings, strict=True)
-        ]
+        joined = iter(
+            [
+                self._joined(policy, workloads, reading, now)
+                for (policy, workloads), reading in zip(seen, readings, strict=True)
+            ]
+        )
         kept = {policy.key for policy in policies}
         self._seen_ready = {k: names for k, names in self._seen_ready.items() if k in kept}
         self.findings = {
             policy.key: reading.finding
-            for policy, reading in zip(policies, readings, strict=True)
+            for (policy, _), reading in zip(seen, readings, strict=True)
             if reading.finding
         }
-        return observations
+        return [one if isinstance(one, PortError) else next(joined) for one in targets]
 
     def _joined(
         self,
@@ -90,6 +98,19 @@ class ClusterObserver:
             traffic=reading.traffic,
             outcomes=reading.outcomes,
         )
+
+
+def _known(workloads: Sequence[Workload | PortError]) -> tuple[Workload, ...] | PortError:
+    """All targets of an object, or why it is not known how they are."""
+    known = []
+    for one in workloads:
+        if isinstance(one, Workload):
+            known.append(one)
+        elif isinstance(one, TargetNotFound):
+            known.append(_NOTHING)
+        else:
+            return one
+    return tuple(known)
 
 
 def _variant(workload: Workload, gauges: Gauges, known_ready: frozenset[str]) -> VariantObservation:

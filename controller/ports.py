@@ -52,8 +52,13 @@ class Clock(Protocol):
 class Observer(Protocol):
     """Reads metrics and workloads of many objects with a constant number of queries."""
 
-    async def observe(self, policies: Sequence[Policy], now: float) -> Sequence[Observation]:
-        """Return one observation per policy, in their order; raises ``PortError``."""
+    async def observe(
+        self, policies: Sequence[Policy], now: float
+    ) -> Sequence[Observation | PortError]:
+        """Return one observation per policy, in their order, or why there can be none of it.
+
+        Raises ``PortError`` where that is so of all.
+        """
         ...
 
 
@@ -86,7 +91,11 @@ class Workloads(Protocol):
     async def read(
         self, policies: Sequence[Policy], now: float
     ) -> Sequence[Sequence[Workload | PortError]]:
-        """Return the workload of every variant, or why there is none (``TargetNotFound``)."""
+        """Return the workload of every variant, or why there is none (``TargetNotFound``).
+
+        Any other ``PortError`` in its place says that it is not known whether there is one. Raises
+        ``PortError`` where that is so of all.
+        """
         ...
 
 

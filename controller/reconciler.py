@@ -52,7 +52,7 @@ class Reconciler(Generic[HistoryT]):
     async def cycle(self, policies: Sequence[Policy], now: float) -> Sequence[Failure]:
         """Reconcile every policy once at Unix time ``now`` and return what failed.
 
-        When nothing at all can be observed nothing is decided: blind means hold.
+        What cannot be observed at all is not decided on: blind means hold.
         """
         self._forget_all_but(policies)
         try:
@@ -62,6 +62,9 @@ class Reconciler(Generic[HistoryT]):
         failures: list[Failure] = []
         planned = []
         for policy, observation in zip(policies, observations, strict=True):
+            if isinstance(observation, PortError):
+                failures.append(Failure(policy.key, observation))
+                continue
             try:
                 unseeded = await self._prepare(policy, now)
                 if unseeded is not None:
