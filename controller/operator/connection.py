@@ -1,17 +1,18 @@
 """The cluster's side of a real cluster: every Kubernetes adapter, put together."""
 
 import asyncio
-import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
 from controller.adapters.clock import SystemClock
+from controller.adapters.directory import Entry
 from controller.adapters.existing import existing_uids
 from controller.adapters.kubernetes.client import Kubernetes, Rate, new_api
+from controller.adapters.kubernetes.errors import AnotherWriter
 from controller.adapters.kubernetes.events import EventReporter
 from controller.adapters.kubernetes.lease import Lease
 from controller.adapters.kubernetes.pods import PodCache, PodSink
@@ -20,13 +21,175 @@ from controller.adapters.kubernetes.routes import Routes
 from controller.adapters.kubernetes.scaling import KubernetesActuator
 from controller.adapters.kubernetes.status import StatusReporter
 from controller.adapters.kubernetes.targets import TargetCache
-from controller.adapters.kubernetes.workloads import KubernetesWorkloads
+from controller.adapters.kubernetes.workloads import KubernetesWorkloads, target_keys
 from controller.adapters.kubernetes.writers import Writers
+from controller.core.domain.policy import ObjectKey, Policy
 from controller.observer import ClusterObserver
 from controller.operator.cluster import ClusterSide
 from controller.operator.reporting import Reporters
 from controller.operator.store import ObjectStore
+from controller.ports import PortError, Workload
 from controller.settings import Settings
 
 #: How often it is looked whether the threads of the watches still run.
 _LOOK_SECONDS: Final = 5.0
+
+
+def connect(settings: Settings, store: ObjectStore, time: SystemClock) -> ClusterSide:
+    """Make the adapters; nothing is read or written before their parts run.
+
+    Raises:
+        ValueError: no API server is known.
+    """
+    kubernetes = _kubernetes(settings, time, settings.kubernetes_concurrency)
+    # Renewals wait behind no batch of writes, and watches hold their connections for minutes.
+    for_lease = _kubernetes(settings, time, 2)
+    for_watches = _kubernetes(settings, time, settings.kubernetes_concurrency)
+    identity = f"{settings.identity or socket.gethostname()}_{uuid4().hex[:8]}"
+    lease = Lease(
+        kubernetes=for_lease,
+        namespace=settings.lease_namespace,
+        name=settings.lease_name,
+        identity=identity,
+        duration_seconds=settings.lease_duration_seconds,
+        renew_seconds=settings.lease_renew_seconds,
+        time=time,
+    )
+    pods = PodCache()
+    pod_reflectors = [
+        Reflector(
+            kubernetes=for_watches,
+            path=f"/api/v1/namespaces/{namespace}/pods" if namespace else "/api/v1/pods",
+            sink=PodSink(pods, namespace),
+            steady=time.steady,
+        )
+        for namespace in settings.namespaces or ("",)
+    ]
+    targets = TargetCache(
+        kubernetes=kubernetes,
+        watching=for_watches,
+        namespaces=settings.namespaces,
+        steady=time.steady,
+    )
+    workloads = KubernetesWorkloads(
+        directory=store, targets=targets, pods=pods, pod_reflectors=pod_reflectors
+    )
+    writers = Writers(kubernetes=for_watches, namespaces=settings.namespaces, steady=time.steady)
+
+    def another(entry: Entry) -> AnotherWriter | None:
+        return writers.of(entry, workloads.owners(entry))
+
+    findings = _Findings()
+    status = StatusReporter(
+        kubernetes=kubernetes,
+        directory=store,
+        findings=findings,
+        unable=lambda entry: workloads.problem(entry) or another(entry),
+    )
+    events = EventReporter(
+        kubernetes=kubernetes,
+        directory=store,
+        identity=identity,
+        edited_by=lambda key, variant: _set_by(store, targets, key, variant),
+    )
+    watches = _Watches((*pod_reflectors, *writers.reflectors), targets)
+    api = kubernetes.api
+
+    def close() -> None:
+        lease.release()
+        watches.stop()
+        for connection in (kubernetes, for_lease, for_watches):
+            connection.close()
+
+    return ClusterSide(
+        workloads=_NotingRivals(workloads, writers, store),
+        actuator=KubernetesActuator(
+            directory=store, targets=targets, routes=Routes(kubernetes=kubernetes), others=another
+        ),
+        reporter=Reporters((status, events)),
+        status_writer=status,
+        leadership=lease,
+        existing=lambda: existing_uids(
+            api, settings.namespaces, settings.kubernetes_timeout_seconds
+        ),
+        pod_gpus=workloads.pod_gpus,
+        observed_by=findings.of,
+        parts=(("lease", lease.run), ("watches", watches.run)),
+        close=close,
+        ready={"pods": lambda: _unlisted(pod_reflectors), "targets": targets.unlisted},
+    )
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What the metrics have to say to people, once it is known who reads them."""
+
+    observer: ClusterObserver | None = None
+
+    def __call__(self) -> Mapping[ObjectKey, str]:
+        return self.observer.findings if self.observer is not None else {}
+
+    def of(self, observer: ClusterObserver) -> None:
+        self.observer = observer
+
+
+@dataclass(frozen=True, slots=True)
+class _NotingRivals:
+    """Workloads that tell, each cycle, which objects there are: two may name the same target."""
+
+    workloads: KubernetesWorkloads
+    writers: Writers
+    store: ObjectStore
+
+    async def read(
+        self, policies: Sequence[Policy], now: float
+    ) -> Sequence[Sequence[Workload | PortError]]:
+        """See ``ports.Workloads``."""
+        self.writers.note(self.store.entries())
+        return await self.workloads.read(policies, now)
+
+
+@dataclass(slots=True)
+class _Watches:
+    """The threads of the watches: the end of one is a defect that ends the operator."""
+
+    first: Sequence[Reflector]
+    targets: TargetCache
+
+    async def run(self) -> None:
+        """Start them, and look after them."""
+        for reflector in self.first:
+            reflector.start()
+        while True:
+            for reflector in (*self.first, *self.targets.reflectors()):
+                if not reflector.alive():
+                    raise RuntimeError(f"the watch of {reflector.path} ended")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """End them."""
+        for reflector in (*self.first, *self.targets.reflectors()):
+            reflector.stop()
+
+
+def _kubernetes(settings: Settings, time: SystemClock, concurrency: int) -> Kubernetes:
+    return Kubernetes(
+        api=new_api(concurrency),
+        rate=Rate(per_second=settings.kubernetes_qps, steady=time.steady),
+        timeout_seconds=settings.kubernetes_timeout_seconds,
+        pool=ThreadPoolExecutor(concurrency, thread_name_prefix="kubernetes"),
+    )
+
+
+def _unlisted(reflectors: Sequence[Reflector]) -> str | None:
+    return None if all(one.listed for one in reflectors) else "not listed yet"
+
+
+def _set_by(store: ObjectStore, targets: TargetCache, key: ObjectKey, variant: int) -> str:
+    """The field manager that last set the replicas of a variant's target."""
+    try:
+        keys = target_keys(store.entry(key).deployment)
+    except KeyError:
+        return ""
+    seen = targets.last_seen(keys[variant]) if variant < len(keys) else None
+    return seen.set_by if seen is not None else ""

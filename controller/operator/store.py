@@ -124,16 +124,16 @@ class ObjectStore:
     def entry(self, key: ObjectKey) -> Entry:
         """See ``Directory``."""
         with self._lock:
-            seen = self._seen[key]
-        policy = seen.expanded or seen.policy
-        if seen.deployment is None or policy is None:
+            found = _entry(self._seen[key])
+        if found is None:
             raise KeyError(key)
-        return Entry(
-            deployment=seen.deployment,
-            policy=policy,
-            resource_version=seen.identity.resource_version,
-            status=seen.status,
-        )
+        return found
+
+    def entries(self) -> Sequence[Entry]:
+        """All valid objects."""
+        with self._lock:
+            seen = list(self._seen.values())
+        return [found for one in seen if (found := _entry(one)) is not None]
 
     def policies(self, now: float) -> Sequence[Policy]:
         """The policies of all valid objects at Unix time ``now``, their schedules expanded."""
@@ -204,6 +204,18 @@ class ObjectStore:
                     if self._seen.get(key) is before:
                         self._seen[key] = seen
         self._day = day
+
+
+def _entry(seen: _Seen) -> Entry | None:
+    policy = seen.expanded or seen.policy
+    if seen.deployment is None or policy is None:
+        return None
+    return Entry(
+        deployment=seen.deployment,
+        policy=policy,
+        resource_version=seen.identity.resource_version,
+        status=seen.status,
+    )
 
 
 def _identity(body: Mapping[str, Any]) -> Identity:

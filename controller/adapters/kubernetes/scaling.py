@@ -70,7 +70,9 @@ class KubernetesActuator:
             entry = self.directory.entry(planned.policy.key)
         except KeyError:
             return None  # deleted since: nothing of it is to be touched any more
-        if entry.policy.mode is not Mode.AUTO or not same_variants(entry.deployment, planned.policy):
+        if entry.policy.mode is not Mode.AUTO or not same_variants(
+            entry.deployment, planned.policy
+        ):
             return None  # switched off, or made another, since
         if (other := self.others(entry)) is not None:
             return other

@@ -65,9 +65,13 @@ class _Sink:
 
 @dataclass(slots=True, kw_only=True)
 class TargetCache:
-    """Workloads by key, asked from any thread; a kind is watched from when it is first named."""
+    """Workloads by key, asked from any thread; a kind is watched from when it is first named.
+
+    ``watching`` is the connection of the watches, which hold theirs for minutes.
+    """
 
     kubernetes: Kubernetes
+    watching: Kubernetes
     namespaces: Sequence[str]
     steady: Callable[[], float]
     _kinds: dict[Kind, _Watched] = field(default_factory=dict)
@@ -155,12 +159,10 @@ class TargetCache:
                 if namespace in {"", key.namespace}:
                     del self._targets[key]
 
-    def stop(self) -> None:
-        """End the watches."""
+    def reflectors(self) -> Sequence[Reflector]:
+        """The watches that have begun."""
         with self._lock:
-            reflectors = [r for w in self._kinds.values() for r in w.reflectors.values()]
-        for reflector in reflectors:
-            reflector.stop()
+            return [r for w in self._kinds.values() for r in w.reflectors.values() if r.begun]
 
     def unlisted(self) -> str | None:
         """Say so while a kind that is named was not listed and may be soon: a readiness check."""
@@ -228,7 +230,7 @@ class TargetCache:
             for namespace in self.namespaces or ("",):
                 inside = f"/namespaces/{namespace}" if namespace else ""
                 watched.reflectors[namespace] = Reflector(
-                    kubernetes=self.kubernetes,
+                    kubernetes=self.watching,
                     path=f"{kind.root}{inside}/{plural}",
                     sink=_Sink(self, kind, namespace),
                     steady=self.steady,
