@@ -81,6 +81,7 @@ def look(make_policy: Callable[..., Policy]) -> Callable[..., Observation]:
 
     def go(observer: ClusterObserver) -> Observation:
         (observation,) = asyncio.run(observer.observe([make_policy()], NOW))
+        assert isinstance(observation, Observation)
         return observation
 
     return go
@@ -129,6 +130,23 @@ def test_a_target_that_is_not_there_has_no_replicas(
     outside.targets = [TargetNotFound("serving/llama")]
     (seen,) = look(outside.observer()).variants
     assert (seen.desired, seen.ready) == (0, 0)
+
+
+def test_a_target_that_is_not_known_is_not_taken_for_none(
+    outside: Outside, make_policy: Callable[..., Policy]
+) -> None:
+    """The object cannot be decided on, metrics are not asked for it; what it knew is kept."""
+    observer = outside.observer()
+    asyncio.run(observer.observe([make_policy()], NOW))
+    known = list(outside.targets)
+    unknown = PortError("deployments were last seen 70 s ago")
+    outside.targets = [unknown]
+    assert asyncio.run(observer.observe([make_policy()], NOW)) == [unknown]
+    assert outside.asked == []
+    outside.targets = known
+    (seen,) = asyncio.run(observer.observe([make_policy()], NOW))
+    assert isinstance(seen, Observation)
+    assert seen.variants[0].ready_after_seconds == ()
 
 
 def test_readings_are_handed_on_as_they_are(

@@ -63,11 +63,13 @@ class Outside:
         if what in self.failing:
             raise self.failing[what]
 
-    async def observe(self, policies: Sequence[Policy], now: float) -> Sequence[Observation]:
+    async def observe(
+        self, policies: Sequence[Policy], now: float
+    ) -> Sequence[Observation | PortError]:
         """The same observation for every object."""
         del now
         self._called("observe")
-        return [self.observation for _ in policies]
+        return [self.failing.get(f"observe {p.name}", self.observation) for p in policies]
 
     async def past(self, policy: Policy, now: float) -> PastTraffic | None:
         """Nothing is kept."""
@@ -246,6 +248,20 @@ def test_a_blind_cycle_actuates_nothing(cycles: Cycles, two: tuple[Policy, Polic
     cycles.outside.failing = {"observe": error}
     assert cycles.run(*two) == [Failure(None, error)]
     assert cycles.log == ["observe"]
+    cycles.outside.failing = {}
+    cycles.run(*two)
+    assert "plan a 1" in cycles.log
+
+
+def test_an_object_that_is_not_seen_is_left_as_it_is(
+    cycles: Cycles, two: tuple[Policy, Policy]
+) -> None:
+    """It is not planned, written or reported, and its history stays; the others go on."""
+    cycles.run(*two)
+    error = PortError("deployments are not listed yet")
+    cycles.outside.failing = {"observe a": error}
+    assert cycles.run(*two) == [Failure(two[0].key, error)]
+    assert cycles.log == ["observe", "plan b 1", "actuate b 2", "report b 2"]
     cycles.outside.failing = {}
     cycles.run(*two)
     assert "plan a 1" in cycles.log
