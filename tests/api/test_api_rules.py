@@ -1,17 +1,20 @@
 """The Python half and the CEL half of the API's rules refuse the same objects."""
 
 import copy
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from controlplane.cluster import ControlPlane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kubernetes import client
 
 from controller.api.errors import InvalidModelDeployment
 from controller.api.rules import Part, Rule
 from controller.api.spec import ModelDeploymentSpec
-from controller.api.v1alpha1 import parse
+from controller.api.v1alpha1 import GROUP, VERSION, parse
 
 Document = dict[str, Any]
 Admit = Callable[[Document], list[str]]
@@ -260,6 +263,56 @@ def test_both_halves_refuse(
     assert refused.startswith(message)
     if message:
         assert line.endswith(refused)
+
+
+@pytest.fixture
+def real_api_server(control_plane: ControlPlane) -> Callable[[Document], str]:
+    """What a real API server says to an object that is applied: nothing where it takes it."""
+    objects = client.CustomObjectsApi(control_plane.api)
+
+    def admit(document: Document) -> str:
+        body = copy.deepcopy(document)
+        body["metadata"]["namespace"] = "default"
+        try:
+            objects.create_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                "default",
+                "modeldeployments",
+                body,
+                dry_run="All",
+                field_validation="Strict",  # as kubectl asks
+            )
+        except client.ApiException as error:
+            if error.status not in {400, 422}:
+                raise
+            return str(json.loads(error.body)["message"])
+        return ""
+
+    return admit
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("changes", GOOD.values(), ids=GOOD)
+def test_a_real_api_server_accepts(
+    chat: Document, real_api_server: Callable[[Document], str], changes: list[tuple[str, Any]]
+) -> None:
+    """So does the real one."""
+    assert real_api_server(changed(chat, changes)) == ""
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
+def test_a_real_api_server_refuses(
+    chat: Document,
+    real_api_server: Callable[[Document], str],
+    changes: list[tuple[str, Any]],
+    message: str,
+) -> None:
+    """So does the real one, with our message where the rule is ours, and the field always."""
+    said = real_api_server(changed(chat, changes))
+    assert message in said
+    assert "spec" in said
 
 
 def _rules_of(part: type[Part]) -> set[Rule]:
