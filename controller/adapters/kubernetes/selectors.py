@@ -40,15 +40,11 @@ class Requirement:
     def holds(self, labels: Mapping[str, str]) -> bool:
         """Whether ``labels`` meet it."""
         value = labels.get(self.key)
-        match self.operator:
-            case Operator.IN:
-                return value in self.values
-            case Operator.NOT_IN:
-                return value not in self.values
-            case Operator.EXISTS:
-                return value is not None
-            case Operator.DOES_NOT_EXIST:
-                return value is None
+        if self.operator is Operator.IN:
+            return value in self.values
+        if self.operator is Operator.NOT_IN:
+            return value not in self.values
+        return (value is not None) is (self.operator is Operator.EXISTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,10 @@ class Selector:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether an object with ``labels`` is selected."""
-        return bool(self.requirements) and all(one.holds(labels) for one in self.requirements)
+        for one in self.requirements:
+            if not one.holds(labels):
+                return False
+        return bool(self.requirements)
 
     @property
     def pair(self) -> tuple[str, str] | None:

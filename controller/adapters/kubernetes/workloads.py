@@ -49,13 +49,11 @@ class KubernetesWorkloads:
             if (unknown := _unknown(reflector)) is not None:
                 raise unknown
         keys = [self._keys(policy) for policy in policies]
-        await self._read_scales(
-            {key for row in keys if not isinstance(row, PortError) for key in row}
-        )
+        found = await self._found([key for row in keys if isinstance(row, tuple) for key in row])
         return [
-            [row] * len(policy.variants)
-            if isinstance(row, PortError)
-            else [self._workload(key) for key in row]
+            [self._workload(key, found[key]) for key in row]
+            if isinstance(row, tuple)
+            else [row] * len(policy.variants)
             for policy, row in zip(policies, keys, strict=True)
         ]
 
@@ -102,22 +100,20 @@ class KubernetesWorkloads:
             self.targets.watch(key.kind)
         return keys
 
-    async def _read_scales(self, keys: set[TargetKey]) -> None:
-        """Read the scales that no watch tells; what fails is asked for again in the next cycle."""
-        unread = []
-        for key in keys:
-            found = self.targets.find(key)
-            if isinstance(found, Target) and found.desired is None:
-                unread.append(key)
+    async def _found(self, keys: Sequence[TargetKey]) -> Mapping[TargetKey, Target | PortError]:
+        """The targets; scales that no watch tells are read, and again in the next cycle if not."""
+        found = {key: self.targets.find(key) for key in keys}
+        unread = [k for k, one in found.items() if isinstance(one, Target) and one.desired is None]
         if unread:
             kubernetes = self.targets.kubernetes
             await asyncio.gather(
                 *(kubernetes.run(self.targets.read_scale, key) for key in unread),
                 return_exceptions=True,
             )
+            found |= {key: self.targets.find(key) for key in unread}
+        return found
 
-    def _workload(self, key: TargetKey) -> Workload | PortError:
-        found = self.targets.find(key)
+    def _workload(self, key: TargetKey, found: Target | PortError) -> Workload | PortError:
         if isinstance(found, PortError):
             return found
         if found.desired is None:
