@@ -59,6 +59,7 @@ class ConditionReason(StrEnum):
     TARGET_CONFLICT = "TargetConflict"
     TARGET_FORBIDDEN = "TargetForbidden"
     ANOTHER_WRITER = "AnotherWriter"
+    WRITE_FAILED = "WriteFailed"
     # ScalingLimited
     WITHIN_LIMITS = "WithinLimits"
     MIN_REPLICAS = "MinReplicas"

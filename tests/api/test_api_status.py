@@ -236,7 +236,7 @@ def test_time_moves_only_with_the_status_of_a_condition(policy: Policy) -> None:
         ),
         ({}, ConditionType.ABLE_TO_SCALE, ("True", "TargetsScalable")),
         (
-            {"assessment": Assessment(unable=ConditionReason.TARGET_NOT_FOUND)},
+            {"assessment": Assessment(unable=(ConditionReason.TARGET_NOT_FOUND, "create it"))},
             ConditionType.ABLE_TO_SCALE,
             ("False", "TargetNotFound"),
         ),

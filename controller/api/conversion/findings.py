@@ -57,8 +57,8 @@ class Assessment:
     ``attainment`` is (lower, upper) over the SLO window, ``errors_left`` and ``quality_left`` the
     shares of the budgets that are left, ``forecast_coverage`` (nominal, observed).
     ``cold_start_seconds`` and ``capacities`` (requests/s of the Ready replicas) are by variant.
-    ``unable`` says why the last write to a target failed, ``unmeasurable`` names the engine flag
-    without which the SLO cannot be read off the histograms.
+    ``unable`` says why a target cannot be scaled, ``unmeasurable`` names the engine flag without
+    which the SLO cannot be read off the histograms, and ``metrics`` is what is wrong with them.
     """
 
     attainment: tuple[float, float] | None = None
@@ -69,8 +69,9 @@ class Assessment:
     cold_start_seconds: tuple[float | None, ...] | None = None
     capacities: tuple[float | None, ...] | None = None
     static_peak_cost_per_hour: float | None = None
-    unable: ConditionReason | None = None
+    unable: tuple[ConditionReason, str] | None = None
     unmeasurable: str | None = None
+    metrics: str = ""
 
 
 def findings(
@@ -79,7 +80,7 @@ def findings(
     """Judge every condition, in the order they are shown."""
     return (
         Finding(ConditionType.READY, _TRUE, ConditionReason.SPEC_VALID),
-        _metrics(observation),
+        _metrics(observation, assessment),
         _forecast(decision),
         _able(assessment),
         _limited(decision),
@@ -99,14 +100,13 @@ def _paused(policy: Policy) -> Finding:
     return Finding(kind, *_PAUSED[policy.mode])
 
 
-def _metrics(observation: Observation) -> Finding:
+def _metrics(observation: Observation, assessment: Assessment) -> Finding:
     kind = ConditionType.METRICS_AVAILABLE
     for name, reading in (("arrivals", observation.traffic), ("latencies", observation.outcomes)):
         if isinstance(reading, Missing):
-            return Finding(
-                kind, _FALSE, _MISSING[reading.reason], f"{name} not seen; nothing is released"
-            )
-    return Finding(kind, _TRUE, ConditionReason.METRICS_FRESH)
+            message = assessment.metrics or f"{name} not seen; nothing is released"
+            return Finding(kind, _FALSE, _MISSING[reading.reason], message)
+    return Finding(kind, _TRUE, ConditionReason.METRICS_FRESH, assessment.metrics)
 
 
 def _forecast(decision: Decision) -> Finding:
@@ -122,7 +122,7 @@ def _forecast(decision: Decision) -> Finding:
 def _able(assessment: Assessment) -> Finding:
     kind = ConditionType.ABLE_TO_SCALE
     if assessment.unable is not None:
-        return Finding(kind, _FALSE, assessment.unable)
+        return Finding(kind, _FALSE, *assessment.unable)
     return Finding(kind, _TRUE, ConditionReason.TARGETS_SCALABLE)
 
 

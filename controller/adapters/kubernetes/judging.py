@@ -1,0 +1,64 @@
+"""What is said of an object after a cycle, judged once for its status and its Events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from controller.adapters.directory import Entry
+from controller.adapters.kubernetes.errors import AnotherWriter
+from controller.api.conditions import ConditionReason, Finding
+from controller.api.conversion.findings import Assessment, findings
+from controller.ports import Conflict, PortError, Report, TargetForbidden, TargetNotFound
+
+#: How a finding of the metrics begins that concerns the SLO's thresholds.
+_UNMEASURABLE: Final = "SloNotMeasurable: "
+
+_REASONS: Final[Mapping[type[PortError], ConditionReason]] = {
+    TargetForbidden: ConditionReason.TARGET_FORBIDDEN,
+    TargetNotFound: ConditionReason.TARGET_NOT_FOUND,
+    AnotherWriter: ConditionReason.ANOTHER_WRITER,
+    Conflict: ConditionReason.TARGET_CONFLICT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A report, the object it is of, and what follows for its conditions."""
+
+    report: Report
+    entry: Entry
+    assessment: Assessment
+    findings: tuple[Finding, ...]
+
+
+def judge(report: Report, entry: Entry, problem: PortError | None, finding: str) -> Judged:
+    """Judge one report.
+
+    ``problem`` is why a target cannot be scaled, ``finding`` what the metrics say to people.
+    """
+    told, _, unmeasurable = finding.partition(_UNMEASURABLE)
+    unable = None if problem is None else (_reason(problem), str(problem))
+    standing = report.planned.decision.standing
+    if standing is None:
+        assessment = Assessment(unable=unable, unmeasurable=unmeasurable or None, metrics=told)
+    else:
+        assessment = Assessment(
+            attainment=standing.attainment,
+            errors_left=standing.errors_left,
+            quality_left=standing.quality_left,
+            forecast_error=standing.forecast_error,
+            forecast_coverage=standing.forecast_coverage,
+            cold_start_seconds=standing.cold_start_seconds,
+            capacities=standing.capacities,
+            static_peak_cost_per_hour=standing.static_peak_cost_per_hour,
+            unable=unable,
+            unmeasurable=unmeasurable or None,
+            metrics=told,
+        )
+    planned = report.planned
+    found = findings(planned.policy, planned.observation, planned.decision, assessment)
+    return Judged(report, entry, assessment, found)
+
+
+def _reason(problem: PortError) -> ConditionReason:
+    return _REASONS.get(type(problem), ConditionReason.WRITE_FAILED)

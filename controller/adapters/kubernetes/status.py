@@ -1,0 +1,176 @@
+"""The status of ModelDeployments: at once where something changed, else seldom, never for noise.
+
+Writes are what an operator costs the API server and etcd: an object has at most twelve an hour that
+no change of its replicas asks for.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+from zlib import crc32
+
+from controller.adapters.directory import Entry
+from controller.adapters.kubernetes.client import Kubernetes
+from controller.adapters.kubernetes.errors import NotFound
+from controller.adapters.kubernetes.judging import Judged
+from controller.api.conversion.status import to_status
+from controller.api.status import Status
+from controller.api.v1alpha1 import GROUP, VERSION
+from controller.core.domain.policy import ObjectKey
+from controller.ports import PortError
+
+#: Time between two writes that only bring figures up to date, and how much more at most.
+REFRESH_SECONDS: Final = 300.0
+_JITTER: Final = 0.2
+
+#: Writes of an object in any hour that no decision asked for.
+HOURLY: Final = 12
+_HOUR: Final = 3600.0
+
+#: After so long without a report somebody else may have led, and written.
+_SILENCE_SECONDS: Final = 60.0
+
+#: Generation, replicas decided on, and status and reason of every condition.
+_Key: TypeAlias = tuple[int | None, tuple[int, ...], tuple[tuple[str, str], ...]]
+
+
+@dataclass(slots=True)
+class _Written:
+    """What an object's status is, as far as we know, and when it was written."""
+
+    key: _Key
+    status: Status
+    refresh_at: float
+    undecided: deque[float] = field(default_factory=deque)
+
+
+@dataclass(slots=True, kw_only=True)
+class StatusWriter:
+    """Writes the status of objects, decided on or invalid.
+
+    At most ``writes_per_cycle`` that no decision asks for are sent at once; the others wait for
+    their turn.
+    """
+
+    kubernetes: Kubernetes
+    writes_per_cycle: int
+    _written: dict[ObjectKey, _Written] = field(default_factory=dict)
+    _told_at: float = float("-inf")
+
+    async def tell(self, judged: Sequence[Judged], now: float) -> Sequence[PortError | None]:
+        """Write what is due; returns what failed, in the same order."""
+        self._forget(judged, now)
+        turns = self.writes_per_cycle
+        due: dict[int, tuple[Entry, Status, _Key]] = {}
+        for i, one in enumerate(judged):
+            key = _key(one)
+            status = self._due(one, key, now, may_write=turns > 0)
+            if status is not None:
+                due[i] = (one.entry, status, key)
+                turns -= not self._decided(one.entry, key)
+        outcomes: list[PortError | None] = [None] * len(judged)
+        done = await asyncio.gather(*(self._sent(*one, now) for one in due.values()))
+        for i, problem in zip(due, done, strict=True):
+            outcomes[i] = problem
+        return outcomes
+
+    async def write(self, key: ObjectKey, status: Status) -> None:
+        """Write the status of an object that nothing is decided about; raises ``PortError``."""
+        await self.kubernetes.run(self._put, key, status, "")
+
+    def _forget(self, judged: Sequence[Judged], now: float) -> None:
+        """Drop what is gone, and everything once another may have written."""
+        if now - self._told_at > _SILENCE_SECONDS:
+            self._written.clear()
+        self._told_at = now
+        if len(self._written) > len(judged):
+            kept = {one.entry.policy.key for one in judged}
+            self._written = {k: one for k, one in self._written.items() if k in kept}
+
+    def _due(self, one: Judged, key: _Key, now: float, *, may_write: bool) -> Status | None:
+        """The status to write now, if any."""
+        known = self._known(one.entry, now)
+        if not self._decided(one.entry, key):
+            if not may_write or not (key != known.key or now >= known.refresh_at):
+                return None
+            while known.undecided and now - known.undecided[0] >= _HOUR:
+                known.undecided.popleft()
+            if len(known.undecided) >= HOURLY:
+                return None
+        planned = one.report.planned
+        status = to_status(
+            planned.policy,
+            planned.observation,
+            planned.decision,
+            now=now,
+            generation=one.entry.deployment.metadata.generation,
+            assessment=one.assessment,
+            previous=known.status,
+        )
+        if status == known.status == (one.entry.status or known.status):
+            known.refresh_at = now + _pause(one.entry)
+            return None
+        return status
+
+    def _decided(self, entry: Entry, key: _Key) -> bool:
+        return self._written[entry.policy.key].key[1] != key[1]
+
+    def _known(self, entry: Entry, now: float) -> _Written:
+        """What is written; after a start that is what the object carries."""
+        known = self._written.get(entry.policy.key)
+        if known is None:
+            status = entry.status or Status()
+            first = now if entry.status is None else now + _pause(entry) - REFRESH_SECONDS
+            known = self._written[entry.policy.key] = _Written(_key_of(status), status, first)
+        return known
+
+    async def _sent(self, entry: Entry, status: Status, key: _Key, now: float) -> PortError | None:
+        """Write one; what failed is due again in the next cycle."""
+        decided = self._decided(entry, key)
+        uid = entry.deployment.metadata.uid
+        try:
+            await self.kubernetes.run(self._put, entry.policy.key, status, uid)
+        except NotFound:
+            return None  # deleted since
+        except PortError as error:
+            return error
+        known = self._written.get(entry.policy.key)
+        if known is not None:
+            known.key, known.status, known.refresh_at = key, status, now + _pause(entry)
+            if not decided:
+                known.undecided.append(now)
+        return None
+
+    def _put(self, key: ObjectKey, status: Status, uid: str) -> None:
+        """Replace the status, so that what is no longer known goes; of this very object only."""
+        same: list[dict[str, Any]] = (
+            [{"op": "test", "path": "/metadata/uid", "value": uid}] if uid else []
+        )
+        self.kubernetes.patch(
+            f"/apis/{GROUP}/{VERSION}/namespaces/{key.namespace}/modeldeployments/{key.name}/status",
+            [*same, {"op": "add", "path": "/status", "value": status.as_document()}],
+        )
+
+
+def _key(one: Judged) -> _Key:
+    return (
+        one.entry.deployment.metadata.generation,
+        one.report.planned.decision.allocation,
+        tuple((found.status.value, found.reason.value) for found in one.findings),
+    )
+
+
+def _key_of(status: Status) -> _Key:
+    return (
+        status.observed_generation,
+        tuple(variant.desired for variant in status.variants),
+        tuple((one.status.value, one.reason.value) for one in status.conditions),
+    )
+
+
+def _pause(entry: Entry) -> float:
+    """Time until figures are brought up to date: another for every object, the same each time."""
+    uid = entry.deployment.metadata.uid or entry.policy.name
+    return REFRESH_SECONDS * (1.0 + _JITTER * (crc32(uid.encode()) % 1000) / 1000.0)
