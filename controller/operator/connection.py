@@ -13,23 +13,26 @@ from controller.adapters.directory import Entry
 from controller.adapters.existing import existing_uids
 from controller.adapters.kubernetes.client import Kubernetes, Rate, new_api
 from controller.adapters.kubernetes.errors import AnotherWriter
-from controller.adapters.kubernetes.events import EventReporter
+from controller.adapters.kubernetes.events import EventWriter
 from controller.adapters.kubernetes.lease import Lease
 from controller.adapters.kubernetes.pods import PodCache, PodSink
 from controller.adapters.kubernetes.reflector import Reflector
+from controller.adapters.kubernetes.reporting import KubernetesReporter
 from controller.adapters.kubernetes.routes import Routes
 from controller.adapters.kubernetes.scaling import KubernetesActuator
-from controller.adapters.kubernetes.status import StatusReporter
+from controller.adapters.kubernetes.status import StatusWriter
 from controller.adapters.kubernetes.targets import TargetCache
 from controller.adapters.kubernetes.workloads import KubernetesWorkloads, target_keys
 from controller.adapters.kubernetes.writers import Writers
 from controller.core.domain.policy import ObjectKey, Policy
 from controller.observer import ClusterObserver
 from controller.operator.cluster import ClusterSide
-from controller.operator.reporting import Reporters
 from controller.operator.store import ObjectStore
 from controller.ports import PortError, Workload
 from controller.settings import Settings
+
+#: Share of the requests a cycle may send that is for figures of statuses alone.
+_FOR_STATUS: Final = 0.25
 
 #: How often it is looked whether the threads of the watches still run.
 _LOOK_SECONDS: Final = 5.0
@@ -80,17 +83,20 @@ def connect(settings: Settings, store: ObjectStore, time: SystemClock) -> Cluste
         return writers.of(entry, workloads.owners(entry))
 
     findings = _Findings()
-    status = StatusReporter(
+    status = StatusWriter(
         kubernetes=kubernetes,
-        directory=store,
-        findings=findings,
-        unable=lambda entry: workloads.problem(entry) or another(entry),
+        writes_per_cycle=max(1, int(settings.kubernetes_qps * settings.tick_seconds * _FOR_STATUS)),
     )
-    events = EventReporter(
-        kubernetes=kubernetes,
+    reporter = KubernetesReporter(
         directory=store,
-        identity=identity,
-        edited_by=lambda key, variant: _set_by(store, targets, key, variant),
+        status=status,
+        events=EventWriter(
+            kubernetes=kubernetes,
+            identity=identity,
+            set_by=lambda key, variant: _set_by(store, targets, key, variant),
+        ),
+        finding=lambda key: findings().get(key, ""),
+        unable=lambda entry: workloads.problem(entry) or another(entry),
     )
     watches = _Watches((*pod_reflectors, *writers.reflectors), targets)
     api = kubernetes.api
@@ -106,7 +112,7 @@ def connect(settings: Settings, store: ObjectStore, time: SystemClock) -> Cluste
         actuator=KubernetesActuator(
             directory=store, targets=targets, routes=Routes(kubernetes=kubernetes), others=another
         ),
-        reporter=Reporters((status, events)),
+        reporter=reporter,
         status_writer=status,
         leadership=lease,
         existing=lambda: existing_uids(

@@ -65,6 +65,9 @@ class Routes:
         self.asked.append(planned.decision.allocation)
         return self.answer
 
+    def keep(self, keys: set[ObjectKey]) -> None:
+        """Nothing is remembered."""
+
 
 class World:
     """One ModelDeployment with targets bf16 and fp8, seen through the adapter."""

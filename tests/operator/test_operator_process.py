@@ -35,8 +35,8 @@ class Process:
     def __init__(self, plane: ControlPlane, namespace: str, folder: Path, prometheus: str) -> None:
         self.health, self.metrics = free_ports(2)
         self.log = (folder / f"operator-{self.health}.log").open("w+")
-        self.popen = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, str(Path(__file__).with_name("standin.py"))],
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "controller"],
             stdout=self.log,
             stderr=self.log,
             env={
@@ -44,8 +44,8 @@ class Process:
                 "PYTHONPATH": str(ROOT),
                 "KUBECONFIG": str(plane.kubeconfig),
                 "OMP_NUM_THREADS": "1",
-                "STANDIN_LOCK": str(folder / "lock"),
                 "STEELYARD_NAMESPACES": namespace,
+                "STEELYARD_LEASE_NAMESPACE": namespace,
                 "STEELYARD_PROMETHEUS_URL": prometheus,
                 "STEELYARD_PROMETHEUS_SCRAPE_SECONDS": "1",
                 "STEELYARD_TICK_SECONDS": "1",

@@ -14,7 +14,7 @@ from controller.adapters.kubernetes.errors import AnotherWriter
 from controller.adapters.kubernetes.target import Target, TargetKey
 from controller.adapters.kubernetes.targets import TargetCache
 from controller.adapters.kubernetes.workloads import same_variants, target_keys
-from controller.core.domain.policy import Mode, RoutingLaw
+from controller.core.domain.policy import Mode, ObjectKey, RoutingLaw
 from controller.ports import Conflict, Planned, PortError
 
 
@@ -26,6 +26,10 @@ class RouteWriter(Protocol):
 
         Once it returned None, what is to have no replicas gets no traffic.
         """
+        ...
+
+    def keep(self, keys: set[ObjectKey]) -> None:
+        """Forget all other objects."""
         ...
 
 
@@ -57,6 +61,7 @@ class KubernetesActuator:
 
     async def actuate(self, planned: Sequence[Planned], now: float) -> Sequence[PortError | None]:
         """See ``ports.Actuator``."""
+        self.routes.keep({one.policy.key for one in planned})
         outcomes: list[PortError | None] = [None] * len(planned)
         todo = [i for i, one in enumerate(planned) if _may_write(one)]
         done = await asyncio.gather(*(self._carried_out(planned[i], now) for i in todo))
