@@ -1,12 +1,17 @@
 """Objects, observations and an outside world of the operator's tests."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from controlplane.cluster import ControlPlane
+from controlplane.kwok import GpuNodes
+from running.emulator import Emulator
+from running.model import Model
+from running.operator import Process, Start
 
 from controller.api.conversion.policy import to_policy
 from controller.api.prices import REFERENCE_PRICES
@@ -153,3 +158,43 @@ def make_report(policy: Policy) -> Callable[..., Report]:
         return Report(planned=planned, problem=None)
 
     return report
+
+
+@pytest.fixture
+def start(
+    control_plane: ControlPlane, gpu_nodes: GpuNodes, namespace: str, tmp_path: Path
+) -> Iterator[Start]:
+    """Start operators of the test's namespace; they end with the test."""
+    gpu_nodes.add(2)
+    started: list[Process] = []
+
+    def one(**options: Any) -> Process:
+        started.append(Process(control_plane, namespace, tmp_path, **options))
+        return started[-1]
+
+    yield one
+    for process in started:
+        process.close()
+
+
+@pytest.fixture
+def model(control_plane: ControlPlane, namespace: str, make_body: Any) -> Model:
+    """Not applied yet."""
+    return Model(control_plane, namespace, make_body())
+
+
+@pytest.fixture
+def emulator(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Emulator]:
+    """Plays the pods of the test's namespace."""
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "llama"},
+        "spec": {"selector": {"app": "llama-bf16"}, "ports": [{"port": 8000}]},
+    }
+    control_plane.apply(service, namespace=namespace)
+    made = Emulator(control_plane, namespace, tmp_path)
+    made.server.start()
+    made.server.wait_healthy()
+    yield made
+    made.server.stop()
