@@ -121,7 +121,8 @@ def _figures(
         detail=operator.server.last_words,
     )
     start_up = seconds_now() - began
-    say(f"{models} models: first full cycle after {start_up:.1f} s")
+    told = [cycle["objects"] for cycle in operator.parts_from(0)]
+    say(f"{models} models: first full cycle after {start_up:.1f} s; objects by cycle: {told}")
     _cycles(operator, round(asked.warm_up_seconds / asked.tick_seconds), rest, asked)
     first = _mark(operator, made)
     each = _cycles(operator, max(round(asked.seconds / asked.tick_seconds), 1), rest, asked)
@@ -130,6 +131,7 @@ def _figures(
     say(f"{models} models: cycles of {', '.join(f'{seconds:.2f}' for seconds in each)} s")
     decisions = operator.decisions_since(first.log)
     changed = sum(one["before"] != one["desired"] for one in decisions)
+    parts = operator.parts_from(first.cycles.count)
     hours = (last.at_seconds - first.at_seconds) / 3600.0 * models
     return {
         "objects": models,
@@ -137,7 +139,8 @@ def _figures(
         "startUpSeconds": start_up,
         "cycles": len(each),
         "cycleSeconds": _spread(each),
-        "partSeconds": _parts(operator.parts_from(first.cycles.count)),
+        "partSeconds": _parts(parts, "seconds"),
+        "partProcessorSeconds": _parts(parts, "processorSeconds"),
         "processorSecondsPerCycle": (last.processor_seconds - first.processor_seconds) / len(each),
         "residentMebibytes": resident,
         "peakResidentMebibytes": most,
@@ -212,15 +215,19 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _parts(cycles: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Median seconds of the parts, then of what was timed within them."""
-    names = sorted({name for cycle in cycles for name in cycle} - {"objects"})
-    told = {name: statistics.median(cycle.get(name, 0.0) for cycle in cycles) for name in names}
-    summed = {
-        part: statistics.median(sum(cycle.get(name, 0.0) for name in of) for cycle in cycles)
-        for part, of in _PARTS.items()
+def _parts(cycles: Sequence[Mapping[str, Mapping[str, float]]], clock: str) -> dict[str, Any]:
+    """Median seconds of the parts, then of what was timed within them, by one of the clocks."""
+    timed = [cycle[clock] for cycle in cycles]
+    names = sorted({name for cycle in timed for name in cycle})
+    return {
+        **{
+            part: statistics.median(sum(cycle.get(name, 0.0) for name in of) for cycle in timed)
+            for part, of in _PARTS.items()
+        },
+        "within": {
+            name: statistics.median(cycle.get(name, 0.0) for cycle in timed) for name in names
+        },
     }
-    return {**summed, "within": told} if cycles else {}
 
 
 def _requests(made: World, first: _Mark, cycles: int, hours: float) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class Operator:
         )
         return now / 1024.0, most / 1024.0
 
-    def parts_from(self, position: int) -> list[dict[str, float]]:
+    def parts_from(self, position: int) -> list[dict[str, Any]]:
         """Seconds by part of every cycle after the first ``position``."""
         if not self.parts.exists():
             return []
