@@ -1,11 +1,16 @@
 """One leads at a time: leases on a real API server, clocks in the tests' hands."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import yaml
 from controlplane.cluster import ControlPlane
+from controlplane.waiting import until
 
+from controller.adapters.clock import SystemClock
 from controller.adapters.kubernetes.client import Kubernetes
 from controller.adapters.kubernetes.lease import Lease
 
@@ -163,3 +168,111 @@ def test_the_record_is_readable(stand: Stand, kubernetes: Kubernetes, namespace:
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"]) == ("bb", 10)
     assert spec["leaseTransitions"] == 1
     assert spec["acquireTime"] == spec["renewTime"]
+
+
+def test_of_two_one_leads_while_the_api_server_restarts(
+    kubernetes: Kubernetes, namespace: str, control_plane: ControlPlane
+) -> None:
+    """The lease runs out meanwhile; afterwards one of them leads again, never both."""
+    pair = [
+        Candidate(kubernetes, namespace, name, unix) for name, unix in (("a", 0.0), ("bb", 1e9))
+    ]
+
+    def leading(seconds: float) -> int:
+        found = []
+        for _ in range(int(seconds)):
+            for each in pair:
+                for one in pair:
+                    one.clock.at += 0.5
+                each.lease.try_once()
+                found.append(sum(one.lease.held() for one in pair))
+        assert max(found) <= 1
+        return found[-1]
+
+    assert leading(3) == 1
+    control_plane.stop_apiserver()
+    try:
+        assert leading(30) == 0
+    finally:
+        control_plane.start_apiserver()
+    assert leading(15) == 1
+
+
+def test_it_is_renewed_as_time_goes_by_and_taken_from_who_is_silent(
+    connect_as: Callable[[], Kubernetes], namespace: str
+) -> None:
+    """With the machine's own clock: a second takes it once the first has stopped."""
+
+    def real(identity: str) -> Lease:
+        return Lease(
+            kubernetes=connect_as(),
+            namespace=namespace,
+            name="steelyard-controller",
+            identity=identity,
+            duration_seconds=3,
+            renew_seconds=0.5,
+            time=SystemClock(),
+        )
+
+    async def play() -> None:
+        first, second = real("first"), real("second")
+        tasks = [asyncio.create_task(first.run())]
+        try:
+            await asyncio.to_thread(until, first.held, "the first to lead")
+            tasks.append(asyncio.create_task(second.run()))
+            # Longer than its duration: it leads by being renewed.
+            await asyncio.to_thread(until, renewed_often(first), "eight renewals")
+            assert first.held()
+            assert not second.held()
+            tasks[0].cancel()
+            await asyncio.to_thread(until, second.held, "the second to lead")
+            assert not first.held()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def renewed_often(lease: Lease) -> Callable[[], bool]:
+        seen: set[str] = set()
+
+        def look() -> bool:
+            path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{lease.name}"
+            seen.add(lease.kubernetes.get(path)["spec"]["renewTime"])
+            return len(seen) > 8
+
+        return look
+
+    asyncio.run(play())
+
+
+def test_what_is_forbidden_is_told_once_with_the_fix(
+    connect_as: Callable[..., Kubernetes],
+    namespace: str,
+    control_plane: ControlPlane,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log names the Role; nobody leads."""
+    nobody = connect_as(control_plane.kubeconfig_for("nobody", namespace))
+    candidate = Candidate(nobody, namespace, "a", 0.0)
+    for _ in range(3):
+        assert not candidate.tries(after=2.0)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "steelyard-lease" in told
+    assert "cannot get" in told
+
+
+def test_the_role_of_the_manifests_is_enough(
+    connect_as: Callable[..., Kubernetes], namespace: str, control_plane: ControlPlane
+) -> None:
+    """Create, get and update on the one lease: made, renewed, given up and taken again."""
+    folder = Path(__file__).parents[2] / "manifests" / "base"
+    role, binding = yaml.safe_load_all((folder / "lease-role.yaml").read_text())
+    binding["subjects"][0]["namespace"] = namespace
+    account = connect_as(control_plane.kubeconfig_for("steelyard", namespace))
+    control_plane.apply(role, binding, namespace=namespace)
+    a = Candidate(account, namespace, "a", 0.0)
+    until(a.tries, "the Role to be in force")
+    assert a.tries(after=2.0)
+    a.lease.release()
+    assert not a.tries(after=2.0)
+    assert Candidate(account, namespace, "bb", 1e9).tries()
