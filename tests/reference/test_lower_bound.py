@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controller.core.domain.policy import Slo
@@ -541,25 +541,27 @@ def brute_force_least_cost(
     start: float,
     stop: float,
 ) -> float:
-    """Least cost over every path of 0 to 2 replicas and every departure, one grain a step."""
+    """Least cost over every path of 0 to 2 replicas and every departure, one grain a step.
+
+    As much as is released and not done may leave in one step: waiting for cheap ones can pay.
+    """
     steps = len(dearest)
     best = np.inf
-    leave = range(6)
     for path in product(range(3), repeat=steps):
         frontier = {0: 0.0}  # grains done -> cost
         for t, n in enumerate(path):
             change = n - path[t - 1] if t else 0
             paid = n + (min(start, t) - stop) * max(change, 0) - stop * max(-change, 0)
             following: dict[int, float] = {}
-            for (done, cost), j in product(frontier.items(), leave):
+            for done, cost in frontier.items():
                 price = 0.0
-                for k in range(j):
-                    w = float(dearest[t, min(k, dearest.shape[1] - 1)])
+                for j in range(upper[t + 1] - done + 1):
+                    reached = min(done + n + j, upper[t + 1])
+                    if reached >= lower[t + 1]:
+                        whole = cost + paid + price
+                        following[reached] = min(following.get(reached, np.inf), whole)
+                    w = float(dearest[t, min(j, dearest.shape[1] - 1)])
                     price += min(prices[0] / w, prices[1], prices[2] / w + prices[3])
-                reached = min(done + n + j, upper[t + 1])
-                if reached < lower[t + 1]:
-                    continue
-                following[reached] = min(following.get(reached, np.inf), cost + paid + price)
             frontier = following
         best = min([best, *frontier.values()])
     return float(best)
@@ -576,6 +578,13 @@ def brute_force_least_cost(
         st.floats(0.1, 2.0),
     ),
     start=st.floats(0.5, 3.0),
+)
+@example(  # all six released grains leave in the second step, where they are cheap
+    released=[2, 3, 1, 0],
+    slack=1,
+    work=[1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0],
+    prices=(1.0, 1.5, 1.0, 1.0),
+    start=1.0,
 )
 @settings(deadline=None, max_examples=40)
 def test_least_cost_equals_brute_force(
