@@ -7,11 +7,11 @@ known from the target; and of two ModelDeployments that name one target the elde
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from controller.adapters.directory import Entry
 from controller.adapters.kubernetes.client import Document, Kubernetes
-from controller.adapters.kubernetes.errors import AnotherWriter
+from controller.adapters.kubernetes.errors import AnotherWriter, Forbidden, NotFound
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.target import TargetKey
 from controller.adapters.kubernetes.workloads import target_keys
@@ -20,59 +20,75 @@ from controller.core.domain.policy import Mode, ObjectKey
 #: Namespace, API group, kind and name of a target: its version may be written in several ways.
 _Place: TypeAlias = tuple[str, str, str, str]
 
-#: Where they are served, and what people call them. A kind that is not there is looked for again.
-_KINDS: Final = (
-    ("/apis/keda.sh/v1alpha1", "scaledobjects", "ScaledObject"),
-    ("/apis/autoscaling/v2", "horizontalpodautoscalers", "HPA"),
-)
+#: Where they are served, and what people call them.
+_SCALED_OBJECTS: Final = ("/apis/keda.sh/v1alpha1", "scaledobjects", "ScaledObject")
+_HPAS: Final = ("/apis/autoscaling/v2", "horizontalpodautoscalers", "HPA")
+
+
+class WriterUnknown(AnotherWriter):
+    """It is not known whether something else sets the replicas: until it is, that is assumed."""
+
+
+class _Scaler(NamedTuple):
+    """An object with a ``scaleTargetRef``; ``owner`` is its controller as (kind, name), if any."""
+
+    namespace: str
+    name: str
+    place: _Place
+    owner: tuple[str, str] | None
 
 
 @dataclass(slots=True)
 class _Scalers:
-    """A ``Sink`` of one kind of object with a ``scaleTargetRef``, by target."""
+    """Objects of one kind, by the target they scale; several threads fill it, any thread asks.
+
+    Whether KEDA paused one is not looked at: it still sets the replicas that its pause asks for.
+    """
 
     word: str
-    _targets: dict[tuple[str, str], _Place] = field(default_factory=dict)
-    _by_target: dict[_Place, set[str]] = field(default_factory=dict)
+    _known: dict[tuple[str, str], _Scaler] = field(default_factory=dict)
+    _by_target: dict[_Place, dict[str, _Scaler]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
-    def put(self, body: Document) -> None:
-        """See ``Sink``."""
-        where, place = _where(body), _scaled(body)
+    def put(self, scaler: _Scaler) -> None:
+        """Keep this one as it is now."""
         with self._lock:
-            self._forget(where)
-            self._targets[where] = place
-            self._by_target.setdefault(place, set()).add(where[1])
+            self._forget((scaler.namespace, scaler.name))
+            self._known[scaler.namespace, scaler.name] = scaler
+            self._by_target.setdefault(scaler.place, {})[scaler.name] = scaler
 
-    def drop(self, body: Document) -> None:
-        """See ``Sink``."""
+    def drop(self, namespace: str, name: str) -> None:
+        """Forget this one."""
         with self._lock:
-            self._forget(_where(body))
+            self._forget((namespace, name))
 
     def keep(self, namespace: str, seen: set[tuple[str, str]]) -> None:
         """Forget those of ``namespace`` (of all where it is empty) that are not in ``seen``."""
         with self._lock:
-            for where in [w for w in self._targets if w not in seen]:
+            for where in [w for w in self._known if w not in seen]:
                 if namespace in {"", where[0]}:
                     self._forget(where)
 
-    def of(self, place: _Place) -> str | None:
-        """The name of the one that scales this target."""
+    def of(self, place: _Place) -> _Scaler | None:
+        """What scales this target; the first by name of several."""
+        if place not in self._by_target:  # almost always: one look-up needs no lock
+            return None
         with self._lock:
-            return min(self._by_target.get(place, ()), default=None)
+            scalers = self._by_target.get(place)
+            return scalers[min(scalers)] if scalers else None
 
     def _forget(self, where: tuple[str, str]) -> None:
-        place = self._targets.pop(where, None)
-        if place is not None:
-            names = self._by_target[place]
-            names.discard(where[1])
-            if not names:
-                del self._by_target[place]
+        known = self._known.pop(where, None)
+        if known is not None:
+            scalers = self._by_target[known.place]
+            del scalers[known.name]
+            if not scalers:
+                del self._by_target[known.place]
 
 
 @dataclass(slots=True)
 class _Sink:
-    """The part of ``_Scalers`` that one watch fills."""
+    """A ``Sink`` that fills one kind from one namespace, or from all where it is empty."""
 
     scalers: _Scalers
     namespace: str
@@ -81,17 +97,17 @@ class _Sink:
         """See ``Sink``."""
         seen = set()
         for body in objects:
-            self.scalers.put(body)
+            self.put(body)
             seen.add(_where(body))
         self.scalers.keep(self.namespace, seen)
 
     def put(self, body: Document) -> None:
         """See ``Sink``."""
-        self.scalers.put(body)
+        self.scalers.put(_scaler(body))
 
     def drop(self, body: Document) -> None:
         """See ``Sink``."""
-        self.scalers.drop(body)
+        self.scalers.drop(*_where(body))
 
 
 class Writers:
@@ -101,24 +117,30 @@ class Writers:
     """
 
     def __init__(
-        self, kubernetes: Kubernetes, namespaces: Sequence[str], steady: Callable[[], float]
+        self, *, kubernetes: Kubernetes, namespaces: Sequence[str], steady: Callable[[], float]
     ) -> None:
-        self._scalers = []
-        self._rivals: Mapping[_Place, ObjectKey] = {}
-        self.reflectors: list[Reflector] = []
-        for root, plural, word in _KINDS:
-            scalers = _Scalers(word)
-            self._scalers.append(scalers)
-            for namespace in namespaces or ("",):
-                inside = f"/namespaces/{namespace}" if namespace else ""
-                self.reflectors.append(
-                    Reflector(
-                        kubernetes=kubernetes,
-                        path=f"{root}{inside}/{plural}",
-                        sink=_Sink(scalers, namespace),
-                        steady=steady,
-                    )
+        self._scaled_objects, self._hpas = _Scalers(_SCALED_OBJECTS[2]), _Scalers(_HPAS[2])
+        self._keepers: Mapping[_Place, ObjectKey] = {}
+
+        def watching(kind: tuple[str, str, str], scalers: _Scalers) -> dict[str, Reflector]:
+            root, plural, _ = kind
+            return {
+                namespace: Reflector(
+                    kubernetes=kubernetes,
+                    path=f"{root}/namespaces/{namespace}/{plural}"
+                    if namespace
+                    else f"{root}/{plural}",
+                    sink=_Sink(scalers, namespace),
+                    steady=steady,
                 )
+                for namespace in namespaces or ("",)
+            }
+
+        self._hpa_reflectors = watching(_HPAS, self._hpas)
+        self.reflectors: Sequence[Reflector] = (
+            *watching(_SCALED_OBJECTS, self._scaled_objects).values(),
+            *self._hpa_reflectors.values(),
+        )
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Learn which objects there are: of two in mode Auto on one target the elder keeps it."""
@@ -126,32 +148,66 @@ class Writers:
         for entry in entries:
             if entry.policy.mode is Mode.AUTO:
                 for key in target_keys(entry.deployment):
-                    known = keepers.get(_place(key))
+                    place = _place(key)
+                    known = keepers.get(place)
                     if known is None or _age(entry) < _age(known):
-                        keepers[_place(key)] = entry
-        self._rivals = {place: entry.policy.key for place, entry in keepers.items()}
+                        keepers[place] = entry
+        self._keepers = {place: entry.policy.key for place, entry in keepers.items()}
 
     def of(self, entry: Entry, owners: Mapping[str, str]) -> AnotherWriter | None:
         """Another writer of one of the object's targets, and what to do about it.
 
         ``owners`` has, by variant, the controller that owns its target as ``Kind/name``.
         """
-        keys = target_keys(entry.deployment)
-        for variant, key in zip(entry.deployment.spec.variants, keys, strict=True):
+        own = entry.policy.key
+        variants = entry.deployment.spec.variants
+        for variant, key in zip(variants, target_keys(entry.deployment), strict=True):
             place = _place(key)
-            for scalers in self._scalers:
-                if (name := scalers.of(place)) is not None:
-                    return AnotherWriter(f"delete {scalers.word} {name}: it scales {key} too")
+            for scalers in (self._scaled_objects, self._hpas):
+                if (scaler := scalers.of(place)) is not None:
+                    return AnotherWriter(f"{_end(scalers.word, scaler)}: it scales {key} too")
             if owner := owners.get(variant.name):
                 return AnotherWriter(
-                    f"name {owner} in targetRef: it owns {key} and sets its replicas"
+                    f"name {owner} in targetRef, if it can be scaled: it owns {key}"
                 )
-            rival = self._rivals.get(place, entry.policy.key)
-            if rival != entry.policy.key and entry.policy.mode is Mode.AUTO:
+            keeper = self._keepers.get(place, own)
+            if keeper != own and entry.policy.mode is Mode.AUTO:
                 return AnotherWriter(
-                    f"name another targetRef: ModelDeployment {rival.name} scales {key} too"
+                    f"name another target: ModelDeployment {keeper.name} is older and scales {key}"
                 )
-        return None
+        return self._unknown(own.namespace)
+
+    def unlisted(self) -> str | None:
+        """Say so while HPAs were not listed and may be soon: a readiness check."""
+        waiting = any(
+            not one.listed and not isinstance(one.problem, NotFound | Forbidden)
+            for one in self._hpa_reflectors.values()
+        )
+        return "horizontalpodautoscalers: not listed yet" if waiting else None
+
+    def _unknown(self, namespace: str) -> WriterUnknown | None:
+        """Why HPAs are not known; ScaledObjects need not be, for KEDA makes an HPA of each."""
+        reflector = self._hpa_reflectors.get(namespace) or self._hpa_reflectors.get("")
+        if reflector is None:
+            return WriterUnknown(f"watch namespace {namespace}: who else scales there is unknown")
+        if reflector.listed or isinstance(reflector.problem, NotFound):
+            return None
+        plural = _HPAS[1]
+        if isinstance(reflector.problem, Forbidden):
+            return WriterUnknown(
+                f"let steelyard list and watch {plural} (docs/operations.md, Rights)"
+            )
+        return WriterUnknown(f"wait: {plural} are not listed yet: {reflector.problem}")
+
+
+def _end(word: str, scaler: _Scaler) -> str:
+    """What to do about it: what a controller made would only be made again."""
+    if scaler.owner is None:
+        return f"delete {word} {scaler.name}"
+    kind, name = scaler.owner
+    if kind == _SCALED_OBJECTS[2]:
+        return f"delete {kind} {name}"
+    return f"switch autoscaling off in {kind} {name}, which made {word} {scaler.name}"
 
 
 def _age(entry: Entry) -> tuple[str, str]:
@@ -163,16 +219,31 @@ def _place(key: TargetKey) -> _Place:
     return key.namespace, _group(key.kind.api_version), key.kind.name, key.name
 
 
-def _scaled(body: Document) -> _Place:
-    ref = (body.get("spec") or {}).get("scaleTargetRef") or {}
-    # KEDA's defaults: a Deployment of apps/v1.
-    version = ref.get("apiVersion") or "apps/v1"
-    kind = ref.get("kind") or "Deployment"
-    return body["metadata"]["namespace"], _group(version), kind, ref.get("name") or ""
-
-
 def _group(api_version: str) -> str:
     return api_version.rpartition("/")[0]
+
+
+def _scaler(body: Document) -> _Scaler:
+    """Read an object of either kind; what it leaves out is as KEDA has it: a Deployment."""
+    namespace, name = _where(body)
+    ref = _mapping(_mapping(body.get("spec")).get("scaleTargetRef"))
+    version, kind, target = (str(ref.get(part) or "") for part in ("apiVersion", "kind", "name"))
+    owners = [_mapping(each) for each in _mapping(body["metadata"]).get("ownerReferences") or ()]
+    return _Scaler(
+        namespace=namespace,
+        name=name,
+        place=(namespace, _group(version or "apps/v1"), kind or "Deployment", target),
+        owner=next((_named(owner) for owner in owners if owner.get("controller")), None),
+    )
+
+
+def _named(owner: Mapping[str, Any]) -> tuple[str, str]:
+    return str(owner.get("kind")), str(owner.get("name"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A mapping, or an empty one: what breaks its own schema must end no watch."""
+    return value if isinstance(value, dict) else {}
 
 
 def _where(body: Document) -> tuple[str, str]:
