@@ -122,7 +122,11 @@ def connect(settings: Settings, store: ObjectStore, time: SystemClock) -> Cluste
         observed_by=findings.of,
         parts=(("lease", lease.run), ("watches", watches.run)),
         close=close,
-        ready={"pods": lambda: _unlisted(pod_reflectors), "targets": targets.unlisted},
+        ready={
+            "pods": lambda: _unlisted(pod_reflectors),
+            "targets": targets.unlisted,
+            "writers": writers.unlisted,
+        },
     )
 
 

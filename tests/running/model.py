@@ -20,16 +20,17 @@ class Model:
         self.body = copy.deepcopy(body)
         self.body["metadata"] = {"name": "llama-chat", "namespace": namespace}
         self.body["spec"]["mode"] = "Auto"
+        self.deploy("llama-bf16", "llama-fp8")
+
+    def deploy(self, *names: str, **pods: Any) -> None:
+        """Make Deployments of one replica that the emulator plays, Ready after a second."""
         notes = {
             "emulator.steelyard.dev/profile": "llama-8b-bf16-h100",
             "emulator.steelyard.dev/served-model-name": "llama-3.1-8b",
             READY_SECONDS: "1",
         }
-        plane.apply(
-            deployment("llama-bf16", annotations=notes),
-            deployment("llama-fp8", annotations=notes),
-            namespace=namespace,
-        )
+        made = [deployment(name, annotations=notes, **pods) for name in names]
+        self.plane.apply(*made, namespace=self.namespace)
 
     def apply(self, minimum: int) -> None:
         """Ask for at least so many replicas of bf16."""

@@ -29,7 +29,7 @@ _CONNECT_SECONDS: Final = 5.0
 
 #: Pauses after failures in a row; the last one stays. A kind that is not there is asked for seldom.
 _PAUSES_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
-_ABSENT_SECONDS: Final = 30.0
+_ABSENT_SECONDS: Final = 10.0
 
 _GONE: Final = 410
 

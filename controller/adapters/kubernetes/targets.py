@@ -22,7 +22,7 @@ from controller.ports import PortError, TargetForbidden, TargetNotFound
 STALE_SECONDS: Final = 60.0
 
 #: Time between two looks whether a kind that was not there has come.
-_LOOK_AGAIN_SECONDS: Final = 30.0
+_LOOK_AGAIN_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
