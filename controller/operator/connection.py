@@ -154,7 +154,9 @@ class _NotingRivals:
     async def read(
         self, policies: Sequence[Policy], now: float
     ) -> Sequence[Sequence[Workload | PortError]]:
-        """See ``ports.Workloads``."""
+        """See ``ports.Workloads``; raises ``PortError`` while other writers are not known."""
+        if (waiting := self.writers.unlisted()) is not None:
+            raise PortError(waiting)
         self.writers.note(self.store.entries())
         return await self.workloads.read(policies, now)
 

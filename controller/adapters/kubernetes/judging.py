@@ -13,6 +13,7 @@ from controller.ports import Conflict, PortError, Report, TargetForbidden, Targe
 #: How a finding of the metrics begins that concerns the SLO's thresholds.
 _UNMEASURABLE: Final = "SloNotMeasurable: "
 
+#: The first that fits counts.
 _REASONS: Final[Mapping[type[PortError], ConditionReason]] = {
     TargetForbidden: ConditionReason.TARGET_FORBIDDEN,
     TargetNotFound: ConditionReason.TARGET_NOT_FOUND,
@@ -61,4 +62,5 @@ def judge(report: Report, entry: Entry, problem: PortError | None, finding: str)
 
 
 def _reason(problem: PortError) -> ConditionReason:
-    return _REASONS.get(type(problem), ConditionReason.WRITE_FAILED)
+    found = (reason for kind, reason in _REASONS.items() if isinstance(problem, kind))
+    return next(found, ConditionReason.WRITE_FAILED)
