@@ -15,10 +15,14 @@ from controller.adapters.kubernetes.errors import AnotherWriter, Forbidden, NotF
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.target import TargetKey
 from controller.adapters.kubernetes.workloads import target_keys
+from controller.api.v1alpha1 import ModelDeployment
 from controller.core.domain.policy import Mode, ObjectKey
 
 #: Namespace, API group, kind and name of a target: its version may be written in several ways.
 _Place: TypeAlias = tuple[str, str, str, str]
+
+#: An object, and its variants' targets in their order.
+_Places: TypeAlias = tuple[ModelDeployment, tuple[_Place, ...]]
 
 #: Where they are served, and what people call them.
 _SCALED_OBJECTS: Final = ("/apis/keda.sh/v1alpha1", "scaledobjects", "ScaledObject")
@@ -120,7 +124,9 @@ class Writers:
         self, *, kubernetes: Kubernetes, namespaces: Sequence[str], steady: Callable[[], float]
     ) -> None:
         self._scaled_objects, self._hpas = _Scalers(_SCALED_OBJECTS[2]), _Scalers(_HPAS[2])
+        #: Who may set the replicas of the targets that several objects in mode Auto name.
         self._keepers: Mapping[_Place, ObjectKey] = {}
+        self._places: Mapping[ObjectKey, _Places] = {}
 
         def watching(kind: tuple[str, str, str], scalers: _Scalers) -> dict[str, Reflector]:
             root, plural, _ = kind
@@ -144,15 +150,19 @@ class Writers:
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Learn which objects there are: of two in mode Auto on one target the elder keeps it."""
+        found: dict[ObjectKey, _Places] = {}
         keepers: dict[_Place, Entry] = {}
+        contested: dict[_Place, Entry] = {}
         for entry in entries:
+            key = entry.policy.key
+            found[key] = self._looked_up(key, entry)
             if entry.policy.mode is Mode.AUTO:
-                for key in target_keys(entry.deployment):
-                    place = _place(key)
-                    known = keepers.get(place)
-                    if known is None or _age(entry) < _age(known):
-                        keepers[place] = entry
-        self._keepers = {place: entry.policy.key for place, entry in keepers.items()}
+                for place in found[key][1]:
+                    known = keepers.setdefault(place, entry)
+                    if known is not entry:
+                        contested[place] = keepers[place] = min(known, entry, key=_age)
+        self._places = found
+        self._keepers = {place: entry.policy.key for place, entry in contested.items()}
 
     def of(self, entry: Entry, owners: Mapping[str, str]) -> AnotherWriter | None:
         """Another writer of one of the object's targets, and what to do about it.
@@ -160,20 +170,22 @@ class Writers:
         ``owners`` has, by variant, the controller that owns its target as ``Kind/name``.
         """
         own = entry.policy.key
-        variants = entry.deployment.spec.variants
-        for variant, key in zip(variants, target_keys(entry.deployment), strict=True):
-            place = _place(key)
+        _, places = self._looked_up(own, entry)
+        for variant, place in zip(entry.deployment.spec.variants, places, strict=True):
+            _, _, kind, name = place
             for scalers in (self._scaled_objects, self._hpas):
                 if (scaler := scalers.of(place)) is not None:
-                    return AnotherWriter(f"{_end(scalers.word, scaler)}: it scales {key} too")
+                    end = _end(scalers.word, scaler)
+                    return AnotherWriter(f"{end}: it scales {kind} {name} too")
             if owner := owners.get(variant.name):
                 return AnotherWriter(
-                    f"name {owner} in targetRef, if it can be scaled: it owns {key}"
+                    f"name {owner} in targetRef, if it can be scaled: it owns {kind} {name}"
                 )
-            keeper = self._keepers.get(place, own)
-            if keeper != own and entry.policy.mode is Mode.AUTO:
+            keeper = self._keepers.get(place) if entry.policy.mode is Mode.AUTO else None
+            if keeper is not None and keeper != own:
                 return AnotherWriter(
-                    f"name another target: ModelDeployment {keeper.name} is older and scales {key}"
+                    f"name another target: ModelDeployment {keeper.name} is older and scales "
+                    f"{kind} {name}"
                 )
         return self._unknown(own.namespace)
 
@@ -184,6 +196,13 @@ class Writers:
             for one in self._hpa_reflectors.values()
         )
         return "horizontalpodautoscalers: not listed yet" if waiting else None
+
+    def _looked_up(self, key: ObjectKey, entry: Entry) -> _Places:
+        """The targets of an object, worked out once until it is edited."""
+        known = self._places.get(key)
+        if known is not None and known[0] is entry.deployment:
+            return known
+        return entry.deployment, tuple(_place(key) for key in target_keys(entry.deployment))
 
     def _unknown(self, namespace: str) -> WriterUnknown | None:
         """Why HPAs are not known; ScaledObjects need not be, for KEDA makes an HPA of each."""
