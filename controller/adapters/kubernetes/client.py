@@ -8,7 +8,9 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from threading import Event, Lock
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -39,9 +41,10 @@ def new_api(connections: int) -> client.ApiClient:
     """
     configuration = client.Configuration()
     try:
-        config.load_config(  # type: ignore[no-untyped-call]  # the client's own gap
-            client_configuration=configuration
-        )
+        with redirect_stdout(StringIO()):  # in a pod it prints a doubt that is none
+            config.load_config(  # type: ignore[no-untyped-call]  # the client's own gap
+                client_configuration=configuration
+            )
     except config.ConfigException as error:
         raise ValueError(
             f"no API server is known: {error}; set KUBECONFIG, or run in a pod"

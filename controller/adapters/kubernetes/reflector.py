@@ -116,8 +116,10 @@ class Reflector:
         self.problem, self.seen_at = None, self.steady()
 
     def _failed(self, error: PortError, failures: int) -> None:
-        if failures == 0:
-            _LOG.warning("watch of %s: %s", self.path, error)
+        if failures == 0 and not self._stopped.is_set():
+            # Of some kinds most clusters have none, such as KEDA's.
+            level = logging.INFO if isinstance(error, NotFound) else logging.WARNING
+            _LOG.log(level, "watch of %s: %s", self.path, error)
         self.problem = error
 
     def _list(self) -> str:
