@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
 import kopf
 from aiohttp import web
@@ -122,6 +122,8 @@ class Operator:
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
+            # Nobody is told it; without it kopf asks for the user's name, which has none in a pod.
+            identity=cast("Any", "steelyard"),
             stop_flag=self.stop,
         )
 

@@ -145,6 +145,7 @@ def test_the_parts_work_together(
         (handler,) = options["registry"]._watching.get_all_handlers()
         await handler.fn(event={"type": None, "object": body})
         assert options["clusterwide"]
+        assert options["identity"]  # else kopf looks the user up, who has no name in a pod
         while not cluster.reported or fetched_ready() != "ok\n":
             await asyncio.sleep(0)
             seen["ready"] = await asyncio.to_thread(fetched, settings.health_listen_port, "/readyz")
