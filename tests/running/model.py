@@ -50,3 +50,38 @@ class Model:
             f"{wanted} replicas",
             detail=process.said,
         )
+
+    def replicas(self) -> tuple[int, int]:
+        """What both Deployments are to have: bf16 and fp8."""
+        found = self.plane.kubectl(
+            *("get", "deployment", "llama-bf16", "llama-fp8", "-n", self.namespace),
+            *("-o", "jsonpath={.items[*].spec.replicas}"),
+        )
+        bf16, fp8 = found.split()
+        return int(bf16), int(fp8)
+
+    def floors(self, bf16: int, fp8: int) -> None:
+        """Ask for at least so many replicas of each."""
+        self.body["spec"]["variants"][1]["minReplicas"] = fp8
+        self.apply(bf16)
+
+    def reason(self, condition: str, name: str = "llama-chat") -> str | None:
+        """A condition's reason; None where there is none."""
+        status = self.get(f"modeldeployment/{name}").get("status") or {}
+        found = (c["reason"] for c in status.get("conditions", ()) if c["type"] == condition)
+        return next(found, None)
+
+    def described(self) -> str:
+        """What ``kubectl describe`` shows of the ModelDeployment."""
+        return self.plane.kubectl("describe", "md", "llama-chat", "-n", self.namespace)
+
+    def written(self, since: int) -> list[tuple[str, str]]:
+        """What of this namespace an operator has written: resource and name, but for its Lease."""
+        return [
+            (request.what, request.name)
+            for request in self.plane.audit.requests(since=since)
+            if request.namespace == self.namespace
+            and "fieldManager=steelyard" in request.path
+            and request.resource != "leases"
+            and request.code < 300
+        ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from controlplane.cluster import ControlPlane
 from controlplane.processes import free_ports
+from controlplane.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +60,7 @@ class Process:
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
                 "KUBECONFIG": str(kubeconfig or plane.kubeconfig),
                 "OMP_NUM_THREADS": "1",
+                "PYTHONDONTWRITEBYTECODE": "",
                 **{f"STEELYARD_{name}": value for name, value in given.items()},
             },
         )
@@ -87,6 +89,17 @@ class Process:
     def explained(self, namespace: str, name: str = "llama-chat") -> str:
         """The account of the last decision; empty where there is none."""
         return self.get(self.health, f"/explain/{namespace}/{name}")
+
+    def cycles_pass(self, number: int) -> None:
+        """Wait for so many cycles to end."""
+
+        def done() -> float:
+            lines = self.get(self.metrics, "/metrics").splitlines()
+            counts = [line for line in lines if line.startswith("steelyard_cycle_seconds_count")]
+            return float(counts[0].split()[1]) if counts else 0.0
+
+        first = done()
+        until(lambda: done() >= first + number, f"{number} cycles", detail=self.said)
 
     def close(self) -> None:
         """End it if it runs."""
