@@ -93,7 +93,7 @@ def connect(settings: Settings, store: ObjectStore, time: SystemClock) -> Cluste
         events=EventWriter(
             kubernetes=kubernetes,
             identity=identity,
-            set_by=lambda key, variant: _set_by(store, targets, key, variant),
+            edited_by=lambda key, variant: _edited_by(store, targets, key, variant),
         ),
         finding=lambda key: findings().get(key, ""),
         unable=lambda entry: workloads.problem(entry) or another(entry),
@@ -197,11 +197,10 @@ def _unlisted(reflectors: Sequence[Reflector]) -> str | None:
     return None if all(one.listed for one in reflectors) else "not listed yet"
 
 
-def _set_by(store: ObjectStore, targets: TargetCache, key: ObjectKey, variant: int) -> str:
-    """The field manager that last set the replicas of a variant's target."""
+def _edited_by(store: ObjectStore, targets: TargetCache, key: ObjectKey, variant: int) -> str:
+    """Who else last set the replicas of a variant's target, as its field manager's name."""
     try:
         keys = target_keys(store.entry(key).deployment)
     except KeyError:
         return ""
-    seen = targets.last_seen(keys[variant]) if variant < len(keys) else None
-    return seen.set_by if seen is not None else ""
+    return targets.edited_by(keys[variant]) if variant < len(keys) else ""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.adapters.directory import Entry
-from controller.adapters.kubernetes.client import FIELD_MANAGER, Kubernetes
+from controller.adapters.kubernetes.client import Kubernetes
 from controller.adapters.kubernetes.errors import AnotherWriter, Unanswered
 from controller.adapters.kubernetes.events import BURST, REFILL_SECONDS, EventWriter, in_words
 from controller.adapters.kubernetes.judging import Judged, judge
@@ -40,7 +40,7 @@ class Told:
         self.writer = EventWriter(
             kubernetes=cast("Kubernetes", self.server),
             identity="steelyard-0_1234",
-            set_by=lambda _key, _variant: self.manager,
+            edited_by=lambda _key, _variant: self.manager,
             per_cycle=self.per_cycle,
         )
 
@@ -182,13 +182,6 @@ def test_an_edit_by_nobody_known_is_told(told: Told) -> None:
     told.cycle(judged(named()))
     edited, _ = told.events(judged(named(), wanted=(4, 0), seen=(9, 0)))
     assert "by somebody else" in edited["message"]
-
-
-def test_our_own_writes_are_no_edit(told: Told) -> None:
-    """Such as the last one of an operator that led before."""
-    told.manager = FIELD_MANAGER
-    told.cycle(judged(named()))
-    assert told.cycle(judged(named(), wanted=(9, 0))) == []
 
 
 def test_while_paused_an_edit_is_what_was_asked_for(told: Told) -> None:

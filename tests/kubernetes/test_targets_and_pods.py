@@ -7,9 +7,13 @@ import pytest
 from controller.adapters.kubernetes.pods import PodCache, PodSink, replica
 from controller.adapters.kubernetes.selectors import from_text
 from controller.adapters.kubernetes.target import Kind, TargetKey, target, with_scale
+from controller.adapters.kubernetes.targets import TargetCache
 
 DEPLOYMENT = Kind("apps/v1", "Deployment")
 LLAMA = from_text("app=llama")
+
+#: A connection for what is not to ask.
+NEVER_ASKED: Any = None
 
 
 def pod(name: str, **changes: Any) -> dict[str, Any]:
@@ -164,6 +168,24 @@ def test_another_kind_is_known_once_its_scale_is_read() -> None:
     seen = with_scale(before, scale)
     assert (seen.desired, seen.selector, seen.resource_version) == (2, LLAMA, "8")
     assert not before.newer_than(seen)
+
+
+def test_who_else_set_the_replicas_is_kept_beyond_our_next_write() -> None:
+    """An edit is told after it was put right: by then the object carries our name."""
+    cache = TargetCache(
+        kubernetes=NEVER_ASKED, watching=NEVER_ASKED, namespaces=(), steady=lambda: 0.0
+    )
+    key = TargetKey(DEPLOYMENT, "serving", "llama")
+    cache.put(key, target(DEPLOYMENT, body(replicas=9)))
+    ours = body(replicas=3)
+    ours["metadata"] |= {"resourceVersion": "8"}
+    ours["metadata"]["managedFields"][1]["manager"] = "steelyard"
+    cache.put(key, target(DEPLOYMENT, ours))
+    seen = cache.last_seen(key)
+    assert seen is not None
+    assert (seen.desired, seen.set_by, cache.edited_by(key)) == (3, "steelyard", "hand")
+    cache.drop(key, "u")
+    assert (cache.last_seen(key), cache.edited_by(key)) == (None, "")
 
 
 def test_a_key_is_written_as_people_do() -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 from uuid import uuid4
 
-from controller.adapters.kubernetes.client import FIELD_MANAGER, Document, Kubernetes
+from controller.adapters.kubernetes.client import Document, Kubernetes
 from controller.adapters.kubernetes.judging import Judged
 from controller.api.conditions import ConditionReason, ConditionStatus, ConditionType, Finding
 from controller.api.v1alpha1 import GROUP, KIND, VERSION
@@ -82,14 +82,15 @@ class _Before:
 class EventWriter:
     """Posts Events. That one cannot be posted is no failure of its object: it is logged.
 
-    ``set_by`` names the field manager that last set the replicas of an object's n-th variant.
+    ``edited_by`` names the field manager, other than ours, that last set the replicas of an
+    object's n-th variant.
     At most ``per_cycle`` are posted at once; a condition whose change is not told by then is told
     later, if it is still so.
     """
 
     kubernetes: Kubernetes
     identity: str
-    set_by: Callable[[ObjectKey, int], str]
+    edited_by: Callable[[ObjectKey, int], str]
     per_cycle: int = 100
     _before: dict[ObjectKey, _Before] = field(default_factory=dict)
     _logged_at: float = float("-inf")
@@ -155,14 +156,12 @@ class EventWriter:
         seen_now = one.report.planned.observation.variants
         rows = zip(before.variants, before.ours, seen_now, strict=True)
         for i, (variant, ours, seen) in enumerate(rows):
-            if seen.desired == ours:
-                continue
-            who = self.set_by(one.entry.policy.key, i)
-            if who != FIELD_MANAGER:
+            if seen.desired != ours:
+                who = self.edited_by(one.entry.policy.key, i) or "somebody else"
                 yield _Event(
                     warning=True,
                     reason="EditedByHand",
-                    message=f"{variant} {ours} -> {seen.desired} by {who or 'somebody else'}; "
+                    message=f"{variant} {ours} -> {seen.desired} by {who}; "
                     "decided anew. To keep replicas as you set them: "
                     f"kubectl annotate md {one.entry.policy.name} steelyard.dev/paused=true",
                 )

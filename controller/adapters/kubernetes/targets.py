@@ -76,6 +76,7 @@ class TargetCache:
     steady: Callable[[], float]
     _kinds: dict[Kind, _Watched] = field(default_factory=dict)
     _targets: dict[TargetKey, Target] = field(default_factory=dict)
+    _others: dict[TargetKey, str] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def watch(self, kind: Kind) -> None:
@@ -112,6 +113,11 @@ class TargetCache:
         with self._lock:
             return self._targets.get(key)
 
+    def edited_by(self, key: TargetKey) -> str:
+        """The field manager, other than ours, that was last seen to have set the replicas."""
+        with self._lock:
+            return self._others.get(key, "")
+
     def path(self, key: TargetKey) -> str:
         """Where its scale is; the kind must have been found."""
         plural = self._kinds[key.kind].plural
@@ -141,6 +147,9 @@ class TargetCache:
     def put(self, key: TargetKey, new: Target) -> None:
         """Keep a workload, unless a later version of it is known."""
         with self._lock:
+            # Kept apart: our next write puts our own name in its place.
+            if new.set_by not in {"", FIELD_MANAGER}:
+                self._others[key] = new.set_by
             known = self._targets.get(key)
             if known is None or new.newer_than(known):
                 self._targets[key] = new
@@ -151,6 +160,7 @@ class TargetCache:
             known = self._targets.get(key)
             if known is not None and known.uid == uid:
                 del self._targets[key]
+                self._others.pop(key, None)
 
     def keep(self, kind: Kind, namespace: str, keys: set[TargetKey]) -> None:
         """Forget those of a kind in ``namespace`` (or all of it) that are not in ``keys``."""
@@ -158,6 +168,7 @@ class TargetCache:
             for key in [k for k in self._targets if k.kind == kind and k not in keys]:
                 if namespace in {"", key.namespace}:
                     del self._targets[key]
+                    self._others.pop(key, None)
 
     def reflectors(self) -> Sequence[Reflector]:
         """The watches that have begun."""
