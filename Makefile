@@ -18,6 +18,7 @@ test: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m simulations.bench
+	PYTHONPATH=tests $(BIN)/python -m operatorbench --objects 10 100 1000
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

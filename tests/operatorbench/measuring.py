@@ -142,6 +142,7 @@ def _figures(
         "partSeconds": _parts(parts, "seconds"),
         "partProcessorSeconds": _parts(parts, "processorSeconds"),
         "processorSecondsPerCycle": (last.processor_seconds - first.processor_seconds) / len(each),
+        "processorSecondsPerCycleByThread": _threads(parts),
         "residentMebibytes": resident,
         "peakResidentMebibytes": most,
         "queriesPerCycle": _per(last.queries - first.queries, "query", len(each)),
@@ -228,6 +229,16 @@ def _parts(cycles: Sequence[Mapping[str, Mapping[str, float]]], clock: str) -> d
             name: statistics.median(cycle.get(name, 0.0) for cycle in timed) for name in names
         },
     }
+
+
+def _threads(cycles: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+    """Processor seconds a cycle of what each thread ran, from the first cycle's end to the last's.
+
+    Those that live for one request, such as a scrape, are not in it.
+    """
+    first, last = cycles[0]["threads"], cycles[-1]["threads"]
+    between = max(len(cycles) - 1, 1)
+    return {name: (last[name] - first.get(name, 0.0)) / between for name in sorted(last)}
 
 
 def _requests(made: World, first: _Mark, cycles: int, hours: float) -> dict[str, Any]:
