@@ -97,6 +97,7 @@ def connect(settings: Settings, store: ObjectStore, time: SystemClock) -> Cluste
         ),
         finding=lambda key: findings().get(key, ""),
         unable=lambda entry: workloads.problem(entry) or another(entry),
+        leads=lease.held,
     )
     watches = _Watches((*pod_reflectors, *writers.reflectors), targets)
     api = kubernetes.api
