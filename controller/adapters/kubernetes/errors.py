@@ -12,6 +12,14 @@ class Refused(PortError):  # noqa: N818 - named after what happened, as users re
         self.code = code
         super().__init__(message)
 
+    @property
+    def test_failed(self) -> bool:
+        """Whether it is the answer to a JSON patch of which a test failed.
+
+        The API server tells so by its code alone, which it also gives to what is not valid.
+        """
+        return self.code == 422 and "is invalid" not in str(self)
+
 
 class NotFound(Refused):
     """There is no such object, or no such kind."""

@@ -13,7 +13,7 @@ from zlib import crc32
 
 from controller.adapters.directory import Entry
 from controller.adapters.kubernetes.client import Kubernetes
-from controller.adapters.kubernetes.errors import NotFound
+from controller.adapters.kubernetes.errors import NotFound, Refused
 from controller.adapters.kubernetes.judging import Judged
 from controller.api.conversion.status import to_status
 from controller.api.status import Status
@@ -40,6 +40,7 @@ _Key: TypeAlias = tuple[int | None, tuple[int, ...], tuple[tuple[str, str], ...]
 class _Written:
     """What an object's status is, as far as we know, and when it was written."""
 
+    uid: str
     key: _Key
     status: Status
     refresh_at: float
@@ -118,12 +119,13 @@ class StatusWriter:
         return self._written[entry.policy.key].key[1] != key[1]
 
     def _known(self, entry: Entry, now: float) -> _Written:
-        """What is written; after a start that is what the object carries."""
+        """What is written; of an object not told of before that is what it carries."""
+        uid = entry.deployment.metadata.uid
         known = self._written.get(entry.policy.key)
-        if known is None:
+        if known is None or known.uid != uid:
             status = entry.status or Status()
             first = now if entry.status is None else now + _pause(entry) - REFRESH_SECONDS
-            known = self._written[entry.policy.key] = _Written(_key_of(status), status, first)
+            known = self._written[entry.policy.key] = _Written(uid, _key_of(status), status, first)
         return known
 
     async def _sent(self, entry: Entry, status: Status, key: _Key, now: float) -> PortError | None:
@@ -134,6 +136,8 @@ class StatusWriter:
             await self.kubernetes.run(self._put, entry.policy.key, status, uid)
         except NotFound:
             return None  # deleted since
+        except Refused as error:
+            return None if error.test_failed else error  # deleted, and created anew, since
         except PortError as error:
             return error
         known = self._written.get(entry.policy.key)
