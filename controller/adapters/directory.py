@@ -1,5 +1,6 @@
 """What adapters look up of an object beyond its ``Policy``: targets, routes, the last status."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,4 +27,8 @@ class Directory(Protocol):
 
     def entry(self, key: ObjectKey) -> Entry:
         """Return the object of this key; raises ``KeyError`` once it is gone or invalid."""
+        ...
+
+    def entries(self) -> Sequence[Entry]:
+        """Return all valid objects."""
         ...

@@ -33,12 +33,16 @@ _SAMPLE = yaml.safe_load(
 class World:
     """Objects as the directory knows them, and the pods of their variants."""
 
-    entries: dict[ObjectKey, Entry] = field(default_factory=dict)
+    known: dict[ObjectKey, Entry] = field(default_factory=dict)
     pods: dict[ObjectKey, tuple[list[Replica], ...]] = field(default_factory=dict)
 
     def entry(self, key: ObjectKey) -> Entry:
         """Return an object; ``KeyError`` once it is gone."""
-        return self.entries[key]
+        return self.known[key]
+
+    def entries(self) -> list[Entry]:
+        """Return all objects."""
+        return list(self.known.values())
 
     def add(self, name: str = "llama-chat", **changes: Any) -> Policy:
         """Add an object like the sample; ``changes`` are of its spec, ``variant`` of variants."""
@@ -49,7 +53,7 @@ class World:
         document["spec"] |= {k: v for k, v in changes.items() if k != "variant"}
         deployment = parse(document)
         policy = to_policy(deployment, REFERENCE_PRICES, 15.0)
-        self.entries[policy.key] = Entry(
+        self.known[policy.key] = Entry(
             deployment=deployment, policy=policy, resource_version="1", status=None
         )
         self.pods[policy.key] = tuple([] for _ in policy.variants)

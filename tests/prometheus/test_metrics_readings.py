@@ -580,7 +580,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_objects(
         policy = world.add(f"object-{i}", variant={"engine": engine}, arrivals=arrivals)
         world.pod(policy, 0, f"pod-{i}")
     metrics = PrometheusMetrics(shown, world, settings, profiles)
-    questions = [world.question(entry.policy) for entry in world.entries.values()]
+    questions = [world.question(entry.policy) for entry in world.entries()]
     for tick in range(4):
         asked = len(shown.asked)
         asyncio.run(metrics.read(questions, ORIGIN + 15.0 * tick))

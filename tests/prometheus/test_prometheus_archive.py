@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from threading import Event
 from typing import Any
 
@@ -27,6 +28,7 @@ class Ranges:
     def __init__(self) -> None:
         self.asked: list[tuple[str, float, float, float]] = []
         self.failure: QueryFailed | None = None
+        self.models = ["llama"]
         self.open = Event()
         self.open.set()
         self.of: Callable[[str, float], float | None] = lambda part, at: 60.0  # noqa: ARG005 - the shape asked for
@@ -41,9 +43,10 @@ class Ranges:
             raise self.failure
         times = np.arange(from_seconds, to_seconds + 1, step_seconds)
         answer = []
-        for part in ("ended", "refused", "token_requests", "prompt_tokens", "running", "waiting"):
+        parts = ("ended", "refused", "token_requests", "prompt_tokens", "running", "waiting")
+        for part, model in product(parts, self.models):
             labels = {
-                "profile": "VLLM", "part": part, "namespace": "serving", "model_name": "llama",
+                "profile": "VLLM", "part": part, "namespace": "serving", "model_name": model,
             }  # fmt: skip
             told = [(t, self.of(part, t)) for t in times.tolist()]
             values = [[t, str(v)] for t, v in told if v is not None]
@@ -149,11 +152,27 @@ def test_other_models_and_namespaces_are_not_taken(archive: PrometheusArchive, w
     assert read(archive, world.add("away", namespace="elsewhere")) is None
 
 
+def test_a_model_of_two_objects_is_nobodys_past(
+    archive: PrometheusArchive, ranges: Ranges, world: Any
+) -> None:
+    """Both serve one model in one namespace: the sum of their traffic is neither one's."""
+    ranges.models = ["llama", "mistral"]
+    chat, batch = world.add("chat"), world.add("batch")
+    alone = world.add("alone", variant={"servedModelName": "mistral"})
+    assert read(archive, chat) is None
+    assert read(archive, batch) is None
+    assert read(archive, alone) is not None
+
+
 def test_many_objects_share_their_queries(
     archive: PrometheusArchive, ranges: Ranges, world: Any
 ) -> None:
     """Fifty objects at a time: what came first goes alone, the others in three rounds of shards."""
-    policies = [world.add(f"object-{i}") for i in range(120)]
+    ranges.models = [f"llama-{i}" for i in range(120)]
+    policies = [
+        world.add(f"object-{i}", variant={"servedModelName": model})
+        for i, model in enumerate(ranges.models)
+    ]
     ranges.open.clear()
     for policy in policies:
         with pytest.raises(MetricsUnavailable):

@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.adapters.directory import Directory
+from controller.adapters.directory import Directory, Entry
 from controller.adapters.prometheus import queries
 from controller.adapters.prometheus.engines import ArrivalsProfile, EngineProfile
 from controller.adapters.prometheus.profiles import Profiles
@@ -145,7 +145,7 @@ class PrometheusArchive:
                 for wanted in batch:
                     del self._waiting[wanted.key]
                 self._reading = {wanted.key for wanted in batch}
-            read = self._batch(batch)
+            read = self._batch(_told_apart(batch, _shared(self._directory.entries())))
             with self._lock:
                 self._read |= read
                 self._reading = set()
@@ -177,6 +177,35 @@ class PrometheusArchive:
                 for one in series:
                     _sort_in(counts, one, place, (begin, step, steps))
         return counts
+
+
+def _shared(entries: Sequence[Entry]) -> set[tuple[str, str, str]]:
+    """Profile, namespace and model of engines that more than one object has."""
+    seen: set[tuple[str, str, str]] = set()
+    shared: set[tuple[str, str, str]] = set()
+    for entry in entries:
+        own = {
+            (variant.engine, entry.policy.namespace, variant.served_model_name)
+            for variant in entry.deployment.spec.variants
+        }
+        shared |= own & seen
+        seen |= own
+    return shared
+
+
+def _told_apart(batch: Sequence[_Wanted], shared: set[tuple[str, str, str]]) -> Sequence[_Wanted]:
+    """Leave out shared engines: pods of the past are nobody's, so their sum is not one object's."""
+    return [
+        replace(
+            wanted,
+            engines=tuple(
+                (profile, namespace, model)
+                for profile, namespace, model in wanted.engines
+                if (profile.name, namespace, model) not in shared
+            ),
+        )
+        for wanted in batch
+    ]
 
 
 def _asked(
