@@ -50,7 +50,11 @@ def explain(
     ] = 8081,
     endpoint: Annotated[
         str | None,
-        typer.Option(help="Address of the operator's health endpoint, asked without a proxy."),
+        typer.Option(
+            envvar="STEELYARD_EXPLAIN_ENDPOINT",
+            help="Address of the operator's health endpoint, asked without a proxy: for an "
+            "operator that runs outside the cluster.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the document.")] = False,  # noqa: FBT002 - an option of a command line
 ) -> None:

@@ -19,6 +19,8 @@ from controlplane.scraping import emulated_pods
 from controlplane.waiting import until
 
 FOLDER = Path(__file__).parents[2] / "out" / "cluster"
+NAMESPACE = "serving"
+SCRAPE_SECONDS = 5
 GPU_NODES = ("NVIDIA-H100-80GB-HBM3",) * 4 + ("NVIDIA-L40S",) * 2
 _MODULE = [sys.executable, "-m", "controlplane"]
 
@@ -89,7 +91,7 @@ def supervise(folder: Path) -> None:
         plane = ControlPlane.start(programs, folder)
         running.callback(plane.stop, keep_folder=True)
         plane.apply_crd()
-        plane.create_namespace("serving")
+        plane.create_namespace(NAMESPACE)
         for product in GPU_NODES:
             plane.nodes.add_gpu_node(product)
         for name in plane.nodes.names:
@@ -98,7 +100,7 @@ def supervise(folder: Path) -> None:
         running.callback(emulator.kill)
         emulator.start()
         emulator.wait_healthy()
-        config = emulated_pods(plane.kubeconfig, address, scrape_interval_seconds=5)
+        config = emulated_pods(plane.kubeconfig, address, scrape_interval_seconds=SCRAPE_SECONDS)
         prometheus = Prometheus.start(programs, folder / "prometheus", config)
         running.callback(prometheus.server.kill)
         _describe(folder, plane, prometheus.url, f"http://{address}")
@@ -139,8 +141,9 @@ def _describe(folder: Path, plane: ControlPlane, prometheus: str, emulator: str)
     programs = plane.layout.programs.folder
     (folder / "README").write_text(
         f"""\
-A Kubernetes cluster with {len(GPU_NODES)} fake GPU nodes, ModelDeployments and namespace `serving`:
-  . {environment}    # kubectl, promtool, KUBECONFIG, PROMETHEUS_URL, EMULATOR_URL
+A Kubernetes cluster with {len(GPU_NODES)} fake GPU nodes and the CRD; namespace `{NAMESPACE}`:
+  . {environment}    # kubectl, promtool, KUBECONFIG, PROMETHEUS_URL, EMULATOR_URL,
+                                       # and the settings of an operator: python -m controller
   kubectl get nodes -L nvidia.com/gpu.product
   kubeconfig  {plane.kubeconfig}
   Prometheus  {prometheus}    # scrapes every Running pod with the annotation
@@ -151,12 +154,24 @@ A Kubernetes cluster with {len(GPU_NODES)} fake GPU nodes, ModelDeployments and 
 """,
         encoding="utf-8",
     )
+    health, metrics = free_ports(2)
+    # `kubectl steelyard` lies beside this interpreter, as `python` does.
+    path = (shlex.quote(str(folder)) for folder in (Path(sys.executable).parent, programs))
     lines = {
         "KUBECONFIG": shlex.quote(str(plane.kubeconfig)),
         "PROMETHEUS_URL": prometheus,
-        "STEELYARD_PROMETHEUS_URL": prometheus,
         "EMULATOR_URL": emulator,
-        "PATH": f"{shlex.quote(str(programs))}:$PATH",
+        "PATH": ":".join((*path, "$PATH")),
+        # An operator outside the cluster, at the pace of a scrape every five seconds.
+        "STEELYARD_PROMETHEUS_URL": prometheus,
+        "STEELYARD_PROMETHEUS_SCRAPE_SECONDS": str(SCRAPE_SECONDS),
+        "STEELYARD_TICK_SECONDS": str(SCRAPE_SECONDS),
+        "STEELYARD_LEASE_NAMESPACE": NAMESPACE,
+        "STEELYARD_LISTEN_ADDRESS": "127.0.0.1",
+        "STEELYARD_HEALTH_LISTEN_PORT": str(health),
+        "STEELYARD_METRICS_LISTEN_PORT": str(metrics),
+        "STEELYARD_LOG_FORMAT": "text",
+        "STEELYARD_EXPLAIN_ENDPOINT": f"http://127.0.0.1:{health}",
     }
     text = "".join(f"export {name}={value}\n" for name, value in lines.items())
     written = folder / "environment.new"

@@ -1,0 +1,1 @@
+"""What the documents tell a reader to type, as things to run and compare."""
