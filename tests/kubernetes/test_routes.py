@@ -259,13 +259,15 @@ def test_the_law_of_hysteresis(pairs: list[tuple[int, int]], seconds: float) -> 
     assert due == (crossing or (far and seconds >= DWELL_SECONDS))
 
 
+replicas = st.sampled_from([2, 2, 1, 0])
 moments = st.lists(
     st.tuples(
         st.floats(1.0, 90.0),  # seconds since the last one
-        st.one_of(st.none(), st.floats(0.0, 1.0)),  # share of bf16
-        st.tuples(st.integers(0, 3), st.integers(0, 3)),  # allocation
-        st.tuples(st.integers(0, 3), st.integers(0, 3)),  # Ready
+        st.one_of(st.floats(0.05, 0.95), st.sampled_from([0.0, 1.0, None])),  # share of bf16
+        st.tuples(replicas, replicas),  # allocation
+        st.tuples(replicas, replicas),  # Ready
     ),
+    min_size=4,
     max_size=30,
 )
 
@@ -394,17 +396,29 @@ def test_a_backend_is_what_its_ref_names_and_nothing_else() -> None:
     others = [
         {**BF16, "namespace": "elsewhere", "weight": 3},
         {**BF16, "port": 9000, "weight": 4},
+        {**BF16, "group": "example.com", "kind": "Service", "weight": 6},
         {"group": "inference.networking.k8s.io", "kind": "InferencePool", "weight": 5}
         | {"name": BF16["name"]},
     ]
     memory = Memory(route_of([*others, FP8, {**BF16, "namespace": "serving", "kind": "Service"}]))
     routes, entry = routes_on(memory), entry_of()
     assert weigh(routes, entry, planned_of(entry, (0.75, 0.25))) is None
-    assert memory.weights() == [3, 4, 5, 25, 75]
+    assert memory.weights() == [3, 4, 6, 5, 25, 75]
     (operations,) = memory.patches
-    assert {"op": "test", "path": "/spec/rules/0/backendRefs/4/kind", "value": "Service"} in (
+    assert {"op": "test", "path": "/spec/rules/0/backendRefs/5/kind", "value": "Service"} in (
         operations
     )
+
+
+def test_what_was_put_right_is_seen_in_the_next_cycle() -> None:
+    """A route that was wrong when it was read is read again, and not after a minute only."""
+    memory = Memory(route_of([BF16]))
+    routes, entry = routes_on(memory), entry_of()
+    planned = planned_of(entry, (0.5, 0.5))
+    assert str(weigh(routes, entry, planned, 0.0)).startswith("add Service llama-70b-fp8 port 8000")
+    memory.routes["llama-70b"] = route_of([BF16, FP8])
+    assert weigh(routes, entry, planned, 0.1) is None
+    assert memory.weights() == [50, 50]
 
 
 def test_a_backend_that_is_named_twice_is_told() -> None:

@@ -27,10 +27,8 @@ def whole_weights(
     parts = [share if on else 0.0 for share, on in zip(shares, serving, strict=True)]
     if sum(parts) <= 0.0:
         parts = [float(now) if on else 0.0 for now, on in zip(ready, serving, strict=True)]
-    largest = max(parts)
-    scaled = [part / largest for part in parts]  # shares as small as floats go would divide badly
-    whole = sum(scaled)
-    exact = [WHOLE * part / whole for part in scaled]
+    whole = sum(parts)
+    exact = [WHOLE * part / whole for part in parts]
     weights = [int(part) for part in exact]
     by_remainder = sorted(
         (i for i, part in enumerate(parts) if part > 0.0), key=lambda i: (weights[i] - exact[i], i)
