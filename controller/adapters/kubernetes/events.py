@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from uuid import uuid4
 
 from controller.adapters.kubernetes.client import Document, Kubernetes
-from controller.adapters.kubernetes.judging import Judged
+from controller.adapters.kubernetes.judging import Judged, States
 from controller.api.conditions import ConditionReason, ConditionStatus, ConditionType, Finding
 from controller.api.v1alpha1 import GROUP, KIND, VERSION
 from controller.core.domain.policy import Mode, ObjectKey, Pause
@@ -67,7 +67,8 @@ class _Before:
     """How an object was after the last cycle that told of it, at Unix time ``at``.
 
     ``told`` are its conditions as they were last told, ``ours`` the replicas of every variant that
-    we set, None where we did not. ``left`` is how many Events it may still have.
+    we set, None where we did not. ``left`` is how many Events it may still have. ``settled`` is the
+    mode and the conditions of which nothing is left to tell.
     """
 
     uid: str
@@ -76,6 +77,7 @@ class _Before:
     left: float = BURST
     variants: tuple[str, ...] = ()
     ours: tuple[int, ...] | None = None
+    settled: tuple[Mode, States] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,11 +132,15 @@ class EventWriter:
         before = self._known(one, now)
         before.left = min(before.left + max(now - before.at, 0.0) / REFILL_SECONDS, BURST)
         before.at = now
-        found = [*self._edited(before, one), *_transitions(before, one), *_scaled(one)]
-        found = found[: min(int(before.left), max(room, 0))]
+        settled = (one.report.planned.policy.mode, one.states)
+        changed = [] if settled == before.settled else list(_transitions(before, one))
+        every = [*self._edited(before, one), *changed, *_scaled(one)]
+        found = every[: min(int(before.left), max(room, 0))]
         before.left -= len(found)
-        states = _states(one)
-        before.told |= {event.of: states[event.of] for event in found if event.of is not None}
+        before.settled = settled if len(found) == len(every) else None
+        if changed:
+            states = _states(one)
+            before.told |= {event.of: states[event.of] for event in found if event.of is not None}
         before.variants = _variants(one)
         before.ours = one.report.planned.decision.allocation if _carried_out(one) else None
         return found
@@ -146,7 +152,7 @@ class EventWriter:
         if before is None or before.uid != uid:
             before = self._before[key] = _Before(uid, now, _states(one))
         elif not 0.0 <= now - before.at <= _SILENCE_SECONDS:
-            before.told, before.ours = _states(one), None
+            before.told, before.ours, before.settled = _states(one), None, None
         return before
 
     def _edited(self, before: _Before, one: Judged) -> Iterator[_Event]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from controller.adapters.directory import Entry
 from controller.adapters.kubernetes.errors import AnotherWriter
-from controller.api.conditions import ConditionReason, Finding
+from controller.api.conditions import ConditionReason, ConditionStatus, Finding
 from controller.api.conversion.findings import Assessment, findings
 from controller.ports import Conflict, PortError, Report, TargetForbidden, TargetNotFound
 
@@ -22,14 +22,22 @@ _REASONS: Final[Mapping[type[PortError], ConditionReason]] = {
 }
 
 
+#: Status and reason of every condition.
+States: TypeAlias = tuple[tuple[ConditionStatus, ConditionReason], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A report, the object it is of, and what follows for its conditions."""
+    """A report, the object it is of, and what follows for its conditions.
+
+    ``states`` are status and reason of each finding: what makes a change worth telling at once.
+    """
 
     report: Report
     entry: Entry
     assessment: Assessment
     findings: tuple[Finding, ...]
+    states: States
 
 
 def judge(report: Report, entry: Entry, problem: PortError | None, finding: str) -> Judged:
@@ -58,7 +66,8 @@ def judge(report: Report, entry: Entry, problem: PortError | None, finding: str)
         )
     planned = report.planned
     found = findings(planned.policy, planned.observation, planned.decision, assessment)
-    return Judged(report, entry, assessment, found)
+    states = tuple([(one.status, one.reason) for one in found])
+    return Judged(report, entry, assessment, found, states)
 
 
 def _reason(problem: PortError) -> ConditionReason:

@@ -7,6 +7,7 @@ no change of its replicas asks for.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from zlib import crc32
@@ -14,7 +15,7 @@ from zlib import crc32
 from controller.adapters.directory import Entry
 from controller.adapters.kubernetes.client import Kubernetes
 from controller.adapters.kubernetes.errors import NotFound, Refused
-from controller.adapters.kubernetes.judging import Judged
+from controller.adapters.kubernetes.judging import Judged, States
 from controller.api.conversion.status import to_status
 from controller.api.status import Status
 from controller.api.v1alpha1 import GROUP, VERSION
@@ -25,15 +26,17 @@ from controller.ports import PortError
 REFRESH_SECONDS: Final = 300.0
 _JITTER: Final = 0.2
 
-#: Writes of an object in any hour that no decision asked for.
+#: Writes of an object in any hour that no decision asked for, and those of them that only bring
+#: figures up to date: the rest is kept for conditions, so that a change of one need not wait.
 HOURLY: Final = 12
+_REFRESHES: Final = 9
 _HOUR: Final = 3600.0
 
 #: After so long without a report somebody else may have led, and written.
 _SILENCE_SECONDS: Final = 60.0
 
 #: Generation, replicas decided on, and status and reason of every condition.
-_Key: TypeAlias = tuple[int | None, tuple[int, ...], tuple[tuple[str, str], ...]]
+_Key: TypeAlias = tuple[int | None, tuple[int, ...], States]
 
 
 @dataclass(slots=True)
@@ -63,14 +66,23 @@ class StatusWriter:
     async def tell(self, judged: Sequence[Judged], now: float) -> Sequence[PortError | None]:
         """Write what is due; returns what failed, in the same order."""
         self._forget(judged, now)
-        turns = self.writes_per_cycle
         due: dict[int, tuple[Entry, Status, _Key]] = {}
+        waiting = []
         for i, one in enumerate(judged):
-            key = _key(one)
-            status = self._due(one, key, now, may_write=turns > 0)
+            key, known = _key(one), self._known(one.entry, now)
+            if key[1] != known.key[1]:
+                due[i] = (one.entry, _status(one, known, now), key)
+            elif key != known.key or now >= known.refresh_at:
+                waiting.append((key == known.key, known.refresh_at, i, key))
+        # Conditions before figures, and who has waited longest first.
+        turns = self.writes_per_cycle
+        for only_figures, _, i, key in sorted(waiting):
+            if turns == 0:
+                break
+            status = self._undecided(judged[i], now, _REFRESHES if only_figures else HOURLY)
             if status is not None:
-                due[i] = (one.entry, status, key)
-                turns -= not self._decided(one.entry, key)
+                due[i] = (judged[i].entry, status, key)
+                turns -= 1
         outcomes: list[PortError | None] = [None] * len(judged)
         done = await asyncio.gather(*(self._sent(*one, now) for one in due.values()))
         for i, problem in zip(due, done, strict=True):
@@ -79,44 +91,33 @@ class StatusWriter:
 
     async def write(self, key: ObjectKey, status: Status) -> None:
         """Write the status of an object that nothing is decided about; raises ``PortError``."""
-        await self.kubernetes.run(self._put, key, status, "")
+        with suppress(NotFound):  # deleted since
+            await self.kubernetes.run(self._put, key, status, "")
+        known = self._written.get(key)
+        if known is not None:
+            known.key, known.status = _key_of(status), status
 
     def _forget(self, judged: Sequence[Judged], now: float) -> None:
         """Drop what is gone, and everything once another may have written."""
-        if now - self._told_at > _SILENCE_SECONDS:
+        if not 0.0 <= now - self._told_at <= _SILENCE_SECONDS:
             self._written.clear()
         self._told_at = now
         if len(self._written) > len(judged):
             kept = {one.entry.policy.key for one in judged}
             self._written = {k: one for k, one in self._written.items() if k in kept}
 
-    def _due(self, one: Judged, key: _Key, now: float, *, may_write: bool) -> Status | None:
-        """The status to write now, if any."""
+    def _undecided(self, one: Judged, now: float, hourly: int) -> Status | None:
+        """The status to write though no decision asks for it, if the object may have one more."""
         known = self._known(one.entry, now)
-        if not self._decided(one.entry, key):
-            if not may_write or not (key != known.key or now >= known.refresh_at):
-                return None
-            while known.undecided and now - known.undecided[0] >= _HOUR:
-                known.undecided.popleft()
-            if len(known.undecided) >= HOURLY:
-                return None
-        planned = one.report.planned
-        status = to_status(
-            planned.policy,
-            planned.observation,
-            planned.decision,
-            now=now,
-            generation=one.entry.deployment.metadata.generation,
-            assessment=one.assessment,
-            previous=known.status,
-        )
+        while known.undecided and now - known.undecided[0] >= _HOUR:
+            known.undecided.popleft()
+        if len(known.undecided) >= hourly:
+            return None
+        status = _status(one, known, now)
         if status == known.status == (one.entry.status or known.status):
             known.refresh_at = now + _pause(one.entry)
             return None
         return status
-
-    def _decided(self, entry: Entry, key: _Key) -> bool:
-        return self._written[entry.policy.key].key[1] != key[1]
 
     def _known(self, entry: Entry, now: float) -> _Written:
         """What is written; of an object not told of before that is what it carries."""
@@ -130,7 +131,8 @@ class StatusWriter:
 
     async def _sent(self, entry: Entry, status: Status, key: _Key, now: float) -> PortError | None:
         """Write one; what failed is due again in the next cycle."""
-        decided = self._decided(entry, key)
+        known = self._known(entry, now)
+        decided = key[1] != known.key[1]
         uid = entry.deployment.metadata.uid
         try:
             await self.kubernetes.run(self._put, entry.policy.key, status, uid)
@@ -140,11 +142,9 @@ class StatusWriter:
             return None if error.test_failed else error  # deleted, and created anew, since
         except PortError as error:
             return error
-        known = self._written.get(entry.policy.key)
-        if known is not None:
-            known.key, known.status, known.refresh_at = key, status, now + _pause(entry)
-            if not decided:
-                known.undecided.append(now)
+        known.key, known.status, known.refresh_at = key, status, now + _pause(entry)
+        if not decided:
+            known.undecided.append(now)
         return None
 
     def _put(self, key: ObjectKey, status: Status, uid: str) -> None:
@@ -158,11 +158,24 @@ class StatusWriter:
         )
 
 
+def _status(one: Judged, known: _Written, now: float) -> Status:
+    planned = one.report.planned
+    return to_status(
+        planned.policy,
+        planned.observation,
+        planned.decision,
+        now=now,
+        generation=one.entry.deployment.metadata.generation,
+        assessment=one.assessment,
+        previous=known.status,
+    )
+
+
 def _key(one: Judged) -> _Key:
     return (
         one.entry.deployment.metadata.generation,
         one.report.planned.decision.allocation,
-        tuple((found.status.value, found.reason.value) for found in one.findings),
+        one.states,
     )
 
 
@@ -170,7 +183,7 @@ def _key_of(status: Status) -> _Key:
     return (
         status.observed_generation,
         tuple(variant.desired for variant in status.variants),
-        tuple((one.status.value, one.reason.value) for one in status.conditions),
+        tuple([(one.status, one.reason) for one in status.conditions]),
     )
 
 

@@ -43,10 +43,24 @@ _MISSING: Final = {
     MissingReason.QUERY_FAILED: ConditionReason.METRICS_QUERY_FAILED,
 }
 
+# What most objects are found in, each cycle: made once.
+_VALID: Final = Finding(ConditionType.READY, _TRUE, ConditionReason.SPEC_VALID)
+_FRESH: Final = Finding(ConditionType.METRICS_AVAILABLE, _TRUE, ConditionReason.METRICS_FRESH)
+_TRUSTED: Final = Finding(ConditionType.FORECAST_TRUSTED, _TRUE, ConditionReason.FORECAST_TRUSTED)
+_SCALABLE: Final = Finding(ConditionType.ABLE_TO_SCALE, _TRUE, ConditionReason.TARGETS_SCALABLE)
+_UNLIMITED: Final = Finding(ConditionType.SCALING_LIMITED, _FALSE, ConditionReason.WITHIN_LIMITS)
+_WITHIN_SLO: Final = Finding(ConditionType.SLO_AT_RISK, _FALSE, ConditionReason.WITHIN_SLO)
+_LEFT: Final = Finding(ConditionType.BUDGET_EXHAUSTED, _FALSE, ConditionReason.BUDGETS_LEFT)
+_PREFERRED: Final = Finding(ConditionType.DEGRADED, _FALSE, ConditionReason.PREFERRED_QUALITY)
 _PAUSED: Final = {
-    Mode.AUTO: (_FALSE, ConditionReason.MODE_AUTO, ""),
-    Mode.RECOMMEND: (_TRUE, ConditionReason.MODE_RECOMMEND, "decides, and sets no replicas"),
-    Mode.OFF: (_TRUE, ConditionReason.MODE_OFF, "decides nothing"),
+    Mode.AUTO: Finding(ConditionType.PAUSED, _FALSE, ConditionReason.MODE_AUTO),
+    Mode.RECOMMEND: Finding(
+        ConditionType.PAUSED,
+        _TRUE,
+        ConditionReason.MODE_RECOMMEND,
+        "decides, and sets no replicas",
+    ),
+    Mode.OFF: Finding(ConditionType.PAUSED, _TRUE, ConditionReason.MODE_OFF, "decides nothing"),
 }
 
 
@@ -79,7 +93,7 @@ def findings(
 ) -> tuple[Finding, ...]:
     """Judge every condition, in the order they are shown."""
     return (
-        Finding(ConditionType.READY, _TRUE, ConditionReason.SPEC_VALID),
+        _VALID,
         _metrics(observation, assessment),
         _forecast(decision),
         _able(assessment),
@@ -92,12 +106,11 @@ def findings(
 
 
 def _paused(policy: Policy) -> Finding:
-    kind = ConditionType.PAUSED
     if policy.mode is Mode.AUTO and policy.pause is not Pause.NONE:
         stopped = "scaling" if policy.pause is Pause.ALL else f"scaling {policy.pause.value}"
         message = f"{stopped} is paused by annotation"
-        return Finding(kind, _TRUE, ConditionReason.PAUSED_BY_ANNOTATION, message)
-    return Finding(kind, *_PAUSED[policy.mode])
+        return Finding(ConditionType.PAUSED, _TRUE, ConditionReason.PAUSED_BY_ANNOTATION, message)
+    return _PAUSED[policy.mode]
 
 
 def _metrics(observation: Observation, assessment: Assessment) -> Finding:
@@ -106,6 +119,8 @@ def _metrics(observation: Observation, assessment: Assessment) -> Finding:
         if isinstance(reading, Missing):
             message = assessment.metrics or f"{name} not seen; nothing is released"
             return Finding(kind, _FALSE, _MISSING[reading.reason], message)
+    if not assessment.metrics:
+        return _FRESH
     return Finding(kind, _TRUE, ConditionReason.METRICS_FRESH, assessment.metrics)
 
 
@@ -114,20 +129,18 @@ def _forecast(decision: Decision) -> Finding:
     if decision.forecast is None:
         return Finding(kind, _UNKNOWN, ConditionReason.NO_FORECAST)
     if decision.forecast.trusted:
-        return Finding(kind, _TRUE, ConditionReason.FORECAST_TRUSTED)
+        return _TRUSTED
     message = f"{decision.forecast.source} with a margin decides"
     return Finding(kind, _FALSE, ConditionReason.FORECAST_UNTRUSTED, message)
 
 
 def _able(assessment: Assessment) -> Finding:
-    kind = ConditionType.ABLE_TO_SCALE
     if assessment.unable is not None:
-        return Finding(kind, _FALSE, *assessment.unable)
-    return Finding(kind, _TRUE, ConditionReason.TARGETS_SCALABLE)
+        return Finding(ConditionType.ABLE_TO_SCALE, _FALSE, *assessment.unable)
+    return _SCALABLE
 
 
 def _limited(decision: Decision) -> Finding:
-    kind = ConditionType.SCALING_LIMITED
     limiting = [
         step.reason
         for step in decision.steps
@@ -136,8 +149,9 @@ def _limited(decision: Decision) -> Finding:
     if decision.binding in LIMITING:
         limiting.append(decision.binding)
     if limiting:
-        return Finding(kind, _TRUE, ConditionReason(limiting[-1].value))
-    return Finding(kind, _FALSE, ConditionReason.WITHIN_LIMITS)
+        reason = ConditionReason(limiting[-1].value)
+        return Finding(ConditionType.SCALING_LIMITED, _TRUE, reason)
+    return _UNLIMITED
 
 
 def _at_risk(policy: Policy, decision: Decision, assessment: Assessment) -> Finding:
@@ -154,7 +168,7 @@ def _at_risk(policy: Policy, decision: Decision, assessment: Assessment) -> Find
             f"{assessment.attainment[0]:.4f} of requests are good, {policy.slo.target:g} asked"
         )
         return Finding(kind, _TRUE, ConditionReason.ATTAINMENT_BELOW_TARGET, message)
-    return Finding(kind, _FALSE, ConditionReason.WITHIN_SLO)
+    return _WITHIN_SLO
 
 
 def _exhausted(assessment: Assessment) -> Finding:
@@ -168,17 +182,17 @@ def _exhausted(assessment: Assessment) -> Finding:
             return Finding(kind, _TRUE, reason)
     if assessment.errors_left is None:
         return Finding(kind, _UNKNOWN, ConditionReason.NOT_MEASURED)
-    return Finding(kind, _FALSE, ConditionReason.BUDGETS_LEFT)
+    return _LEFT
 
 
 def _degraded(policy: Policy, observation: Observation) -> Finding:
     kind = ConditionType.DEGRADED
     if not policy.indices(Role.FALLBACK):
-        return Finding(kind, _FALSE, ConditionReason.PREFERRED_QUALITY)
+        return _PREFERRED
     outcomes = observation.outcomes
     if isinstance(outcomes, Missing):
         return Finding(kind, _UNKNOWN, ConditionReason.NOT_MEASURED)
     if outcomes.degraded > 0:
         message = f"{outcomes.degraded / max(outcomes.ended, 1.0):.3f} of requests by a fallback"
         return Finding(kind, _TRUE, ConditionReason.FALLBACK_SERVING, message)
-    return Finding(kind, _FALSE, ConditionReason.PREFERRED_QUALITY)
+    return _PREFERRED
