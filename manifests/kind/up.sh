@@ -16,6 +16,14 @@ export KUBECONFIG=$root/out/kind/kubeconfig
 
 step() { printf '\n[%4ds] %s\n' "$SECONDS" "$*"; }
 
+# Waits for a Deployment, and tells what its pods say where it does not come up.
+wait_for() {
+  kubectl rollout status --namespace "$1" "deployment/$2" --timeout="$3" && return
+  kubectl get pods --namespace "$1" --output wide
+  kubectl logs --namespace "$1" "deployment/$2" --all-pods --prefix --tail=20
+  exit 1
+} >&2
+
 for program in docker kind kubectl; do
   command -v "$program" > /dev/null || { echo "$program is not on PATH: install it, then run this again" >&2; exit 1; }
 done
@@ -74,15 +82,15 @@ if [ -n "${again:-}" ]; then
   kubectl rollout restart --namespace steelyard-system deployment/steelyard
 fi
 kubectl wait --for=condition=Established crd/modeldeployments.steelyard.dev --timeout=60s
-kubectl rollout status --namespace monitoring deployment/prometheus --timeout=180s
-kubectl rollout status --namespace steelyard-system deployment/steelyard --timeout=300s
+wait_for monitoring prometheus 180s
+wait_for steelyard-system steelyard 300s
 
 step "model servers, and the trace"
 kubectl kustomize --load-restrictor LoadRestrictionsNone "$here/serving" | kubectl apply --server-side -f -
 if [ -n "${again:-}" ]; then
   kubectl rollout restart --namespace serving deployment/emulator
 fi
-kubectl rollout status --namespace serving deployment/emulator --timeout=300s
+wait_for serving emulator 300s
 
 step "done: the trace begins within a minute"
 cat <<TEXT
