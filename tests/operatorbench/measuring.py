@@ -143,6 +143,11 @@ def _figures(
         "partProcessorSeconds": _parts(parts, "processorSeconds"),
         "processorSecondsPerCycle": (last.processor_seconds - first.processor_seconds) / len(each),
         "processorSecondsPerCycleByThread": _threads(parts),
+        # Time that others had the operator's core: it is in the cycles' seconds.
+        "waitedForProcessorSecondsPerCycle": (
+            parts[-1]["waitedSeconds"] - parts[0]["waitedSeconds"]
+        )
+        / max(len(parts) - 1, 1),
         "residentMebibytes": resident,
         "peakResidentMebibytes": most,
         "queriesPerCycle": _per(last.queries - first.queries, "query", len(each)),

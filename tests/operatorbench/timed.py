@@ -120,7 +120,10 @@ class ClockedReconciler(Reconciler[HistoryT]):
             )
         self.reporter = on(self.reporter, report="report")
         path = os.environ.get("OPERATORBENCH_PROFILE")
-        self._profile_file, self._profile = path, cProfile.Profile() if path else None
+        self._profile_file, self._profile = (
+            path,
+            cProfile.Profile(time.thread_time) if path else None,
+        )
 
     async def cycle(self, policies: Sequence[Policy], now: float) -> Sequence[Failure]:
         """See ``Reconciler``."""
@@ -139,6 +142,7 @@ class ClockedReconciler(Reconciler[HistoryT]):
                 "seconds": self.parts.seconds,
                 "processorSeconds": self.parts.processor_seconds,
                 "threads": _threads(),
+                "waitedSeconds": int(_schedule(threading.current_thread())[1]) / 1e9,
             }
             _append(Path(os.environ["OPERATORBENCH_PARTS"]), json.dumps(told))
 
@@ -152,11 +156,14 @@ def _threads() -> dict[str, float]:
     """Processor seconds since the start of the threads that run now, those of a pool together."""
     seconds: defaultdict[str, float] = defaultdict(float)
     for thread in threading.enumerate():
-        # Nanoseconds on a processor come first in that line.
         with suppress(OSError):
-            told = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()
-            seconds[re.sub(r"[_-]\d+( .*)?$", "", thread.name)] += int(told[0]) / 1e9
+            seconds[re.sub(r"[_-]\d+( .*)?$", "", thread.name)] += int(_schedule(thread)[0]) / 1e9
     return seconds
+
+
+def _schedule(thread: threading.Thread) -> list[str]:
+    """Nanoseconds that a thread ran, and those that it waited for a processor."""
+    return Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()
 
 
 if __name__ == "__main__":
