@@ -93,7 +93,9 @@ class Asked:
             text = self._direct(path) if self._endpoint else self._proxied(path)
             document = json.loads(text)
         except kubernetes.client.ApiException as error:
-            return None, f"the operator was not reached: {error.status} {error.reason}"
+            told = f"the operator was not reached: {error.status} {error.reason}"
+            outside = "; one that runs outside the cluster is asked with --endpoint"
+            return None, told + (outside if error.status == 404 else "")
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             return None, f"the operator was not reached: {error}"
         if not isinstance(document, dict) or "error" in document:

@@ -95,6 +95,7 @@ class Reader:
     def has_an_object(self, shown: str) -> None:
         """The ModelDeployment is made."""
         assert shown == "modeldeployment.steelyard.dev/llama-chat created\n"
+        assert "thresholdMilliseconds" in self.terminal.type("kubectl explain md.spec --recursive")
 
     def has_an_operator(self, shown: str) -> None:
         """It runs behind the shell."""
@@ -128,6 +129,11 @@ class Reader:
         assert "From the status alone" not in shown
         for said in ("Inputs", "Forecast", "binding: ", "price of a missed request", "Rejected"):
             assert said in shown
+        unset = "env -u STEELYARD_EXPLAIN_ENDPOINT"
+        short = self.terminal.type(f"{unset} kubectl steelyard explain llama-chat -n serving")
+        assert "From the status alone" in short
+        assert "--endpoint" in short
+        assert "price of a missed request" in short
 
     def is_paused(self, _: str) -> None:
         """The operator says that it keeps to it."""
