@@ -6,6 +6,7 @@ What is kept of an object is the sink's to say: bodies are dropped as soon as it
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from threading import Event, Thread
 from typing import Any, Final, Protocol
 
@@ -13,7 +14,7 @@ from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
 
 from controller.adapters.kubernetes.client import Document, Kubernetes
-from controller.adapters.kubernetes.errors import Forbidden, NotFound
+from controller.adapters.kubernetes.errors import Forbidden, NotFound, Refused, refusal
 from controller.ports import PortError
 
 _LOG: Final = logging.getLogger("steelyard.kubernetes")
@@ -30,8 +31,6 @@ _CONNECT_SECONDS: Final = 5.0
 #: Pauses after failures in a row; the last one stays. A kind that is not there is asked for seldom.
 _PAUSES_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 _ABSENT_SECONDS: Final = 10.0
-
-_GONE: Final = 410
 
 
 class Sink(Protocol):
@@ -65,6 +64,7 @@ class Reflector:
     problem: PortError | None = field(default_factory=lambda: PortError("not listed yet"))
     listed: bool = False
     seen_at: float = 0.0
+    _failures: int = 0
     _stopped: Event = field(default_factory=Event)
     _watch: watch.Watch | None = None
     _thread: Thread | None = None
@@ -93,34 +93,32 @@ class Reflector:
     def run(self) -> None:
         """List and watch until stopped, whatever happens meanwhile."""
         version = ""
-        failures = 0
         while not self._stopped.is_set():
             try:
                 version = version or self._list()
-                failures = 0
                 for seen in self._watched(version):
                     version = seen
-                    self._seen()
                 self._stopped.wait(_PAUSES_SECONDS[0])
             except _Expired:
                 version = ""
             except PortError as error:
-                self._failed(error, failures)
-                absent = isinstance(error, NotFound | Forbidden)
-                last = len(_PAUSES_SECONDS) - 1
-                pause = _ABSENT_SECONDS if absent else _PAUSES_SECONDS[min(failures, last)]
-                failures += 1
-                self._stopped.wait(pause)
+                if isinstance(error, Refused):
+                    version = ""  # it may be the version that is refused: a listing shows
+                self._stopped.wait(self._failed(error))
 
     def _seen(self) -> None:
         self.problem, self.seen_at = None, self.steady()
 
-    def _failed(self, error: PortError, failures: int) -> None:
-        if failures == 0 and not self._stopped.is_set():
+    def _failed(self, error: PortError) -> float:
+        """Take a failure down; returns the seconds until the next try."""
+        if self._failures == 0 and not self._stopped.is_set():
             # Of some kinds most clusters have none, such as KEDA's.
             level = logging.INFO if isinstance(error, NotFound) else logging.WARNING
             _LOG.log(level, "watch of %s: %s", self.path, error)
         self.problem = error
+        pause = _PAUSES_SECONDS[min(self._failures, len(_PAUSES_SECONDS) - 1)]
+        self._failures += 1
+        return _ABSENT_SECONDS if isinstance(error, NotFound | Forbidden) else pause
 
     def _list(self) -> str:
         """Put all objects into the sink; returns the version from which to watch."""
@@ -134,7 +132,7 @@ class Reflector:
 
         self.sink.replace(objects())
         self.listed = True
-        self._seen()
+        self.seen_at = self.steady()
         return version
 
     def _watched(self, version: str) -> Iterable[str]:
@@ -150,12 +148,13 @@ class Reflector:
             response = self.kubernetes.open_watch(
                 self.path, query, (_CONNECT_SECONDS, _SILENCE_SECONDS)
             )
-            self._seen()
+            if response.status == HTTPStatus.OK:
+                self._failures = 0
+                self._seen()
             return response
 
         self._watch = _RawWatch()
         try:
-            yield version
             for event in self._watch.stream(  # type: ignore[no-untyped-call]
                 open_stream, timeout_seconds=_WATCH_SECONDS
             ):
@@ -164,11 +163,12 @@ class Reflector:
                     self.sink.drop(body)
                 elif event["type"] != "BOOKMARK":
                     self.sink.put(body)
+                self._seen()
                 yield body["metadata"]["resourceVersion"]
         except client.ApiException as error:
-            if error.status == _GONE:
+            if error.status == HTTPStatus.GONE:
                 raise _Expired from error
-            raise PortError(f"HTTP {error.status}: {error.reason}") from error
+            raise refusal(error.status or 0, None, f"watch: {error.reason}") from error
         except (HTTPError, OSError, ValueError, KeyError, TypeError) as error:
             raise PortError(f"the watch broke: {type(error).__name__}") from error
         finally:
