@@ -195,8 +195,15 @@ def test_while_paused_an_edit_is_what_was_asked_for(told: Told) -> None:
 def test_a_target_that_was_gone_is_no_edit(told: Told) -> None:
     """It is not there, then it is with the replicas of its manifest."""
     told.cycle(judged(named()))
-    told.cycle(judged(named(), MISSING, wanted=(4, 0), seen=(0, 0)))
+    gone = judged(named(), MISSING, wanted=(4, 0), seen=(0, 0))
+    assert told.cycle(gone) == ["TargetNotFound"]
     assert told.cycle(judged(named(), wanted=(1, 0))) == ["TargetsScalable"]
+
+
+def test_what_another_leader_set_is_no_edit(told: Told) -> None:
+    """It led meanwhile, and scaled."""
+    told.cycle(judged(named(), wanted=(4, 0)))
+    assert told.cycle(judged(named(), wanted=(9, 0)), after=61.0) == []
 
 
 def test_other_variants_are_compared_with_none_of_before(told: Told) -> None:
@@ -221,6 +228,37 @@ def test_it_is_limited_by_object(told: Told) -> None:
     hours = 200 * TICK / REFILL_SECONDS
     assert BURST < sum(counts) <= BURST + hours
     assert told.cycle(flaps[-1], judged(named("calm"), blind=True))[-1:] == ["MetricsStale"]
+
+
+@given(storms=st.lists(st.tuples(st.integers(0, 300), st.integers(1, 60)), max_size=6))
+@settings(deadline=None, max_examples=40)
+def test_in_any_time_it_is_a_burst_and_its_share_of_that_time(
+    storms: Sequence[tuple[int, int]],
+) -> None:
+    """However long it was calm before: 25, and one each five minutes, from any Event to another."""
+    ticks = [blind for calm, flaps in storms for blind in [False] * calm + [True, False] * flaps]
+    at = asyncio.run(posted_at(ticks))
+    for i, first in enumerate(at):
+        for n, last in enumerate(at[i:], start=1):
+            assert n <= BURST + (last - first) / REFILL_SECONDS + 1e-9
+
+
+async def posted_at(ticks: Sequence[bool]) -> list[float]:
+    """When each Event was posted, of an object that is blind or not in each cycle."""
+    told, times = Told(), []
+    either = {blind: judged(named(), blind=blind) for blind in (False, True)}
+    for blind in ticks:
+        told.now += TICK
+        await told.writer.tell([either[blind]], told.now)
+        times += [told.now] * (len(told.server.created) - len(times))
+    return times
+
+
+def test_a_long_message_is_cut(told: Told) -> None:
+    """The API server takes so much at most."""
+    told.cycle(judged(named()))
+    (event,) = told.events(judged(named(), TargetNotFound("x" * 2000)))
+    assert len(event["message"]) == 1024
 
 
 def test_what_could_not_be_told_is_told_later_if_it_is_still_so(told: Told) -> None:
@@ -284,7 +322,7 @@ STATES = st.sampled_from(
 
 
 @given(states=st.lists(STATES, min_size=1, max_size=60))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 def test_the_events_add_up_to_how_things_are(states: Sequence[Judged]) -> None:
     """Who reads all of them from the start on knows every condition, once there was time."""
     told = Told()

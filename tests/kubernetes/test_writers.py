@@ -1,6 +1,7 @@
 """Whoever else sets the replicas of a target is told, with what to do about it."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from controller.adapters.clock import SystemClock
 from controller.adapters.directory import Entry
+from controller.adapters.kubernetes import writers as module
 from controller.adapters.kubernetes.client import Document, Kubernetes
 from controller.adapters.kubernetes.errors import AnotherWriter, Forbidden, NotFound, Unanswered
 from controller.adapters.kubernetes.reflector import Sink
@@ -318,6 +320,64 @@ def test_a_rival_that_is_gone_is_one_no_more() -> None:
     elsewhere = replace(elder, deployment=entry_of("elsewhere").deployment)
     writers.note([younger, elsewhere])
     assert told(writers, younger) == ""
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["own", "one"])
+def test_the_work_grows_with_the_objects_and_no_faster(
+    monkeypatch: pytest.MonkeyPatch, *, same: bool
+) -> None:
+    """Of 5,000, each with targets of its own or all with the same: each is looked at once.
+
+    Nothing of an object that was noted is worked out again, neither when it is asked for nor in
+    the next cycle.
+    """
+    count = Counter[str]()
+
+    def counted(name: str) -> None:
+        work = getattr(module, name)
+
+        def wrapped(*arguments: Any) -> Any:
+            count[name] += 1
+            return work(*arguments)
+
+        monkeypatch.setattr(module, name, wrapped)
+
+    counted("target_keys")
+    counted("_age")
+    one = entry_of()
+    entries = [
+        replace(
+            one,
+            deployment=one.deployment if same else _moved(one, f"space-{i}").deployment,
+            policy=replace(one.policy, name=f"llama-{i:04}"),
+        )
+        for i in range(5000)
+    ]
+    writers = writers_of()
+    writers.note(entries)
+    problems = [told(writers, entry) for entry in entries]
+    writers.note(entries)
+    assert sum(problem == "" for problem in problems) == (1 if same else 5000)
+    assert count["target_keys"] == 5000
+    assert count["_age"] <= 2 * 2 * 2 * 5000  # two compared, of two targets, noted twice
+
+
+def _moved(entry: Entry, namespace: str) -> Entry:
+    """The same in another namespace, without reading it anew."""
+    metadata = entry.deployment.metadata.model_copy(update={"namespace": namespace})
+    deployment = entry.deployment.model_copy(update={"metadata": metadata})
+    return replace(entry, deployment=deployment)
+
+
+def test_what_is_gone_takes_no_room() -> None:
+    """HPAs come and go on targets of ever new names."""
+    writers = writers_of()
+    hpas = sink_of(writers, HPA)
+    for i in range(100):
+        body = scaler_of(f"hpa-{i}", {"name": f"llama-{i}"})
+        hpas.put(body)
+        hpas.drop(body)
+    assert (writers._hpas._known, writers._hpas._by_target) == ({}, {})
 
 
 def test_while_hpas_are_not_known_one_is_assumed() -> None:
