@@ -135,6 +135,17 @@ def test_both_installs_give_the_same_rights(builds: Builds) -> None:
     assert rights(builds["single-namespace"]) == rights(builds["cluster-wide"])
 
 
+def test_overlays_can_be_applied_over_each_other(builds: Builds) -> None:
+    """What a binding refers to cannot be changed, so one name refers to one role in all of them."""
+    refers = {
+        (one["kind"], one["metadata"]["name"], one["roleRef"]["name"])
+        for overlay in OVERLAYS
+        for one in builds[overlay]
+        if "roleRef" in one
+    }
+    assert len({name for _, name, _ in refers}) == len(refers)
+
+
 def test_no_other_role_widens_a_recommend_only_install(builds: Builds) -> None:
     """Where the operator only recommends, nothing it is bound to is aggregated."""
     objects = builds["recommend-only"]
