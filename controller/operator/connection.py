@@ -44,10 +44,13 @@ def connect(settings: Settings, store: ObjectStore, time: SystemClock) -> Cluste
     Raises:
         ValueError: no API server is known.
     """
-    kubernetes = _kubernetes(settings, time, settings.kubernetes_concurrency)
-    # Renewals wait behind no batch of writes, and watches hold their connections for minutes.
-    for_lease = _kubernetes(settings, time, 2)
-    for_watches = _kubernetes(settings, time, settings.kubernetes_concurrency)
+    timeout = settings.kubernetes_timeout_seconds
+    kubernetes = _kubernetes(settings, time, settings.kubernetes_concurrency, timeout)
+    # Renewals wait behind no batch of writes, and of those that hang several fit into a lease.
+    renewal = min(timeout, settings.lease_duration_seconds / 4.0)
+    for_lease = _kubernetes(settings, time, 2, renewal)
+    # Watches hold their connections for minutes.
+    for_watches = _kubernetes(settings, time, settings.kubernetes_concurrency, timeout)
     identity = f"{settings.identity or socket.gethostname()}_{uuid4().hex[:8]}"
     lease = Lease(
         kubernetes=for_lease,
@@ -185,11 +188,13 @@ class _Watches:
             reflector.stop()
 
 
-def _kubernetes(settings: Settings, time: SystemClock, concurrency: int) -> Kubernetes:
+def _kubernetes(
+    settings: Settings, time: SystemClock, concurrency: int, timeout_seconds: float
+) -> Kubernetes:
     return Kubernetes(
         api=new_api(concurrency),
         rate=Rate(per_second=settings.kubernetes_qps, steady=time.steady),
-        timeout_seconds=settings.kubernetes_timeout_seconds,
+        timeout_seconds=timeout_seconds,
         pool=ThreadPoolExecutor(concurrency, thread_name_prefix="kubernetes"),
     )
 

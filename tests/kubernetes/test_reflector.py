@@ -56,6 +56,8 @@ class ApiServer:
         outside = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
@@ -77,9 +79,11 @@ class ApiServer:
     def quiet(self, request: BaseHTTPRequestHandler) -> None:
         """A watch in which nothing happens."""
         request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
         request.end_headers()
         request.wfile.flush()
         self.ended.wait()
+        request.close_connection = True
 
     def events(self, *events: dict[str, Any]) -> Callable[[BaseHTTPRequestHandler], None]:
         """A watch with these events, that ends after them; the next ones are quiet."""
@@ -212,6 +216,7 @@ def test_what_cannot_be_read_breaks_the_watch_and_not_the_thread(
 def test_it_ends_when_it_is_told_to(server: ApiServer, reflector: Reflector) -> None:
     """Also in the middle of a quiet watch."""
     reflector.start()
-    until(lambda: server.watches, "the watch")
+    until(lambda: server.watches and reflector.problem is None, "the watch")
+    server.ended.wait(0.1)  # until it reads, which nothing tells
     reflector.stop()
     until(lambda: not reflector.alive(), "the end")

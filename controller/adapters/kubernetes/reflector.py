@@ -148,7 +148,9 @@ class Reflector:
             response = self.kubernetes.open_watch(
                 self.path, query, (_CONNECT_SECONDS, _SILENCE_SECONDS)
             )
-            if response.status == HTTPStatus.OK:
+            if self._stopped.is_set():
+                response.close()
+            elif response.status == HTTPStatus.OK:
                 self._failures = 0
                 self._seen()
             return response
