@@ -46,6 +46,8 @@ def decided(
     steps = trail.steps or [
         DecisionStep(Stage.OPTIMISE, Reason.CURRENT_ALLOCATION_KEPT, allocation, allocation)
     ]
+    if recommendation.short:
+        steps = [*steps, DecisionStep(Stage.GUARD, Reason.GPU_SHORTAGE, allocation, allocation)]
     weighted = policy.routing.law is RoutingLaw.WEIGHTED
     weights = outlook.fleet.optimal_weights(allocation) if weighted else None
     return Decision(

@@ -20,22 +20,30 @@ from controller.core.outlook import Outlook
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What the optimiser chose, and whether plain persistence would have chosen otherwise."""
+    """What the optimiser chose, and whether plain persistence would have chosen otherwise.
+
+    ``short`` says whether it was kept from more replicas of a variant by a lack of GPUs.
+    """
 
     choice: Choice
     changed_by_forecast: bool
+    short: bool
 
 
 def recommend(
     policy: Policy, observation: Observation, outlook: Outlook, now: float, *, fallback: bool
 ) -> Recommendation:
     """The cheapest allocation for the forecast demand; ``fallback`` False uses none."""
-    bounds = _bounds(policy, observation, outlook.prices, now, fallback=fallback)
+    reachable = shortage.reachable(policy, observation.variants, now)
+    bounds = _bounds(policy, reachable, outlook.prices, fallback=fallback)
     choice = _choice(policy, outlook, outlook.quantiles(), bounds)
+    rows = zip(policy.variants, choice.best.allocation, reachable, strict=True)
+    short = any(count >= most < variant.max_replicas for variant, count, most in rows)
     if outlook.forecast.source is Candidate.PERSISTENCE:
-        return Recommendation(choice, changed_by_forecast=False)
+        return Recommendation(choice, changed_by_forecast=False, short=short)
     plain = _choice(policy, outlook, outlook.persistence_quantiles(), bounds)
-    return Recommendation(choice, plain.best.allocation != choice.best.allocation)
+    changed = plain.best.allocation != choice.best.allocation
+    return Recommendation(choice, changed_by_forecast=changed, short=short)
 
 
 def _choice(
@@ -49,15 +57,14 @@ def _choice(
 
 
 def _bounds(
-    policy: Policy, observation: Observation, prices: Prices, now: float, *, fallback: bool
+    policy: Policy, reachable: Allocation, prices: Prices, *, fallback: bool
 ) -> tuple[Allocation, Allocation]:
-    """Lowest and highest counts that the optimiser may choose from."""
+    """Lowest and highest counts to choose from; ``reachable`` are those that have GPUs."""
     low = tuple(variant.min_replicas for variant in policy.variants)
     allowed = tuple(
         variant.max_replicas if fallback or variant.role is Role.PRIMARY else variant.min_replicas
         for variant in policy.variants
     )
-    reachable = shortage.reachable(policy, observation.variants, now)
     short = any(
         reachable[v] < policy.variants[v].max_replicas for v in policy.indices(Role.PRIMARY)
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from controller.core.domain.decision import Decision
+from controller.core.domain.decision import Decision, Reason
 from controller.core.domain.observation import Observation, Outcomes, PastTraffic, Traffic
 from controller.core.domain.policy import Balancing, Policy, Routing, RoutingLaw
 from controller.core.domain.variant import Role, Variant
@@ -79,6 +79,31 @@ def bad(observation: Observation, share: float) -> Observation:
             degraded=0.0,
         ),
     )
+
+
+@pytest.mark.parametrize(("waited", "bound"), [(10.0, False), (60.0, True)])
+def test_a_lack_of_gpus_is_what_binds(
+    make_policy: MakePolicy,
+    make_variant: MakeVariant,
+    make_observation: MakeObservation,
+    *,
+    waited: float,
+    bound: bool,
+) -> None:
+    """Once replicas have waited for GPUs for a while, that is told as what limits the decision."""
+    policy = make_policy(make_variant())
+    _, history = driven(policy, PLANNER.initial(policy, None), [60.0] * 4, make_observation)
+    now = NOW + 5 * TICK
+    seen = make_observation(now, (4,), 400.0)
+    short = replace(
+        seen.variants[0],
+        ready=2,
+        starting_since_seconds=(now - waited,) * 2,
+        unschedulable=2,
+    )
+    decision, _ = PLANNER.plan(policy, replace(seen, variants=(short,)), history, now)
+    assert (decision.binding is Reason.GPU_SHORTAGE) is bound
+    assert decision.allocation[0] >= 4
 
 
 @LAW

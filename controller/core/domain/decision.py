@@ -53,7 +53,6 @@ class Reason(StrEnum):
     MAX_COST_PER_HOUR = "MaxCostPerHour"
     MAX_GPUS = "MaxGpus"
     GPU_SHORTAGE = "GpuShortage"
-    GPU_SHORTAGE_OVER = "GpuShortageOver"
     PAUSED = "Paused"
 
 
