@@ -383,6 +383,53 @@ def test_what_serves_alone_is_kept_until_another_can() -> None:
     assert memory.weights() == [0, 100]
 
 
+def test_what_serves_nothing_need_not_be_waited_with() -> None:
+    """bf16 is to go before it ever was Ready: no traffic is taken from anybody."""
+    memory = Memory(route_of([{**BF16, "weight": 100}, {**FP8, "weight": 0}]))
+    routes, entry = routes_on(memory), entry_of()
+    starting = planned_of(entry, (0.0, 1.0), allocation=(0, 2), ready=(0, 0), desired=(2, 2))
+    assert weigh(routes, entry, starting) is None
+    assert memory.patches == []
+
+
+def test_a_weight_that_is_left_out_is_traffic() -> None:
+    """It is 1, says Gateway API: fp8 is to get none, so that is written."""
+    memory = Memory(route_of([{**BF16, "weight": 100}, FP8]))
+    routes, entry = routes_on(memory), entry_of()
+    assert weigh(routes, entry, planned_of(entry, (1.0, 0.0), ready=(4, 0))) is None
+    assert memory.weights() == [100, 0]
+
+
+def test_an_answer_that_comes_late_does_not_undo_what_is_known() -> None:
+    """Read before another object's write and answered after it: nothing is asked anew for that."""
+    memory = Memory(route_of([{**BF16, "weight": 70}, {**FP8, "weight": 30}], [FP8, BF16]))
+    routes = routes_on(memory)
+    one, other = entry_of(), entry_of(object_name="mini", rule=1)
+    alone = planned_of(other, (1.0, 0.0))
+
+    async def interleaved() -> None:
+        answered = asyncio.Event()
+
+        async def late(call: Callable[..., Document], *arguments: Any) -> Document:
+            memory.run = at_once  # type: ignore[method-assign]  # the first request alone
+            answer = call(*arguments)
+            await answered.wait()
+            return answer
+
+        at_once, memory.run = memory.run, late  # type: ignore[method-assign]  # as above
+        first = asyncio.create_task(routes.weigh(one, planned_of(one, (0.7, 0.3)), 0.0))
+        await asyncio.sleep(0)
+        assert await routes.weigh(other, alone, 0.0) is None
+        answered.set()
+        assert await first is None
+
+    asyncio.run(interleaved())
+    assert (memory.weights(0), memory.weights(1)) == ([70, 30], [0, 100])
+    gets = memory.gets
+    assert weigh(routes, other, alone, 0.1) is None
+    assert memory.gets == gets
+
+
 def test_all_that_goes_leaves_the_route_as_it_is() -> None:
     """To zero: nobody else could serve, and the first one back must not wait for a write."""
     memory = Memory(route_of([{**BF16, "weight": 80}, {**FP8, "weight": 20}]))

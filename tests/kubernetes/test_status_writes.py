@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import cycle, islice, pairwise
 from typing import Any, cast
+from zlib import crc32
 
 import pytest
 from controlplane.cluster import ControlPlane
@@ -139,6 +140,16 @@ def test_figures_are_brought_up_to_date_every_five_to_six_minutes(uid: object) -
     assert len(written) >= 3
     assert all(REFRESH_SECONDS <= pause < LATEST_SECONDS + TICK for pause in pauses)
     assert len(pauses) == 1
+
+
+def test_figures_leave_room_for_conditions(told: Told) -> None:
+    """Refreshed as often as any object for hours, the next three changes are told at once."""
+    soonest = min((f"uid-{i}" for i in range(1000)), key=lambda uid: crc32(uid.encode()) % 1000)
+    of = named(uid=soonest)
+    for i in range(int(3 * 3600 / TICK)):
+        told.cycle(judged(of, attainment=0.991 + 1e-4 * (i % 80)))
+    changes = [judged(of, blind=True), judged(of), judged(of, degraded=True)]
+    assert [told.cycle(one) for one in changes] == [["llama"]] * 3
 
 
 def test_objects_are_not_refreshed_in_step(told: Told) -> None:

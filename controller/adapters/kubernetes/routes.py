@@ -26,9 +26,6 @@ _VERSION: Final = "gateway.networking.k8s.io/v1"
 #: A route is read again after this, for somebody else may have written it.
 _READ_SECONDS: Final = 60.0
 
-#: The API server's answer to a JSON patch whose test failed, and to one that breaks the schema.
-_UNPROCESSABLE: Final = 422
-
 #: Namespace and name of a route.
 _Place: TypeAlias = tuple[str, str]
 
@@ -163,7 +160,7 @@ class Routes:
             text = f"let steelyard get and patch httproutes (docs/operations.md, Rights): {error}"
             raise Forbidden(error.code, text) from error
         except Refused as error:
-            if error.code == _UNPROCESSABLE and "is invalid" not in str(error):
+            if error.test_failed:
                 raise Conflict(f"HTTPRoute {ref.name} was changed meanwhile: read anew") from error
             raise
         return answer
