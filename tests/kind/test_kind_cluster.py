@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controlplane.waiting import until
+from controlplane.waiting import pause, until
 
 pytestmark = pytest.mark.kind
 
-#: The trace climbs for four minutes from its third on, and stays there for eight.
+#: The trace climbs for four minutes from its third on, stays there for eight, and then falls.
 CLIMB_SECONDS = 600.0
+FALL_SECONDS = 1500.0
+#: Each look at the replicas runs kubectl, which costs a third of a second of a core.
+LOOK_SECONDS = 3.0
 
 
 class Kind:
@@ -54,7 +57,8 @@ class Kind:
         return "absent"
 
     def replicas(self) -> int:
-        """Return how many model servers of the chat are Ready."""
+        """Return how many model servers of the chat are Ready, a little later."""
+        pause(LOOK_SECONDS)
         names = ("llama-bf16", "llama-fp8")
         found = self.get("--namespace=serving", "deployments", *names)["items"]
         return sum(one["status"].get("readyReplicas", 0) for one in found)
@@ -105,13 +109,22 @@ def test_metrics_arrive(cluster: Kind) -> None:
 
 
 def test_replicas_follow_the_trace(cluster: Kind) -> None:
-    """While the load climbs to fourteen times its beginning, model servers are added, and Ready."""
+    """The load grows to fourteen times its beginning, and falls again; so do model servers."""
     until(
         lambda: cluster.replicas() >= 4,
         "four model servers of the chat",
         seconds=CLIMB_SECONDS,
         detail=cluster.chat,
     )
+    until(
+        lambda: cluster.replicas() <= 2,
+        "two model servers of the chat",
+        seconds=FALL_SECONDS,
+        detail=cluster.chat,
+    )
+    told = cluster.run("kubectl", "describe", "md", "-n", "serving", "llama-chat")
+    assert re.search("ScaledUp.*bf16 1 -> ", told)
+    assert re.search("ScaledDown.*bf16 ", told)
 
 
 def test_a_person_sees_what_happens(cluster: Kind) -> None:
