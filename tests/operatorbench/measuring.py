@@ -129,6 +129,7 @@ def _figures(
     last = _mark(operator, made)
     resident, most = operator.resident_mebibytes()
     say(f"{models} models: cycles of {', '.join(f'{seconds:.2f}' for seconds in each)} s")
+    queries = last.queries - first.queries
     decisions = operator.decisions_since(first.log)
     changed = sum(one["before"] != one["desired"] for one in decisions)
     parts = operator.parts_from(first.cycles.count)
@@ -150,8 +151,10 @@ def _figures(
         / max(len(parts) - 1, 1),
         "residentMebibytes": resident,
         "peakResidentMebibytes": most,
-        "queriesPerCycle": _per(last.queries - first.queries, "query", len(each)),
-        "historyQueriesPerCycle": _per(last.queries - first.queries, "query_range", len(each)),
+        "queriesPerCycle": queries["query"] / len(each),
+        "secondsPerQuery": queries["query_milliseconds"] / 1000.0 / max(queries["query"], 1),
+        "historyQueriesPerCycle": queries["query_range"] / len(each),
+        "queriesFailed": _failed(made, last.at_seconds - first.at_seconds),
         "decisionsPerCycle": changed / len(each),
         "decisionsPerObjectHour": changed / hours,
         "toldPerCycle": len(decisions) / len(each),
@@ -195,22 +198,26 @@ def _mark(operator: Operator, made: World) -> _Mark:
 
 
 def _queries(prometheus: str) -> Counter[str]:
-    """Queries that Prometheus answered since its start, by handler."""
+    """Queries that Prometheus answered since its start, and milliseconds it took, by handler."""
     with requests.Session() as session:
         session.trust_env = False
         text = session.get(f"{prometheus}/metrics", timeout=30).text
     counted: Counter[str] = Counter()
-    for labels, value in re.findall(
-        r"^prometheus_http_requests_total\{(.*)\} (\S+)$", text, re.MULTILINE
+    for name, unit, factor in (
+        ("prometheus_http_requests_total", "", 1.0),
+        ("prometheus_http_request_duration_seconds_sum", "_milliseconds", 1000.0),
     ):
-        handler = re.search(r'handler="/api/v1/(\w+)"', labels)
-        if handler is not None:
-            counted[handler[1]] += int(float(value))
+        for labels, value in re.findall(rf"^{name}\{{(.*)\}} (\S+)$", text, re.MULTILINE):
+            handler = re.search(r'handler="/api/v1/(\w+)"', labels)
+            if handler is not None:
+                counted[handler[1] + unit] += round(factor * float(value))
     return counted
 
 
-def _per(counted: Counter[str], what: str, cycles: int) -> float:
-    return counted[what] / cycles
+def _failed(made: World, seconds: float) -> float:
+    """Queries without a usable answer in the last ``seconds``, as the operator counts them."""
+    series = "steelyard_prometheus_query_errors_total"
+    return sum(made.prometheus.values(f"{series} - {series} offset {seconds:.0f}s"))
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
