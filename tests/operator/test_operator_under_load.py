@@ -1,6 +1,5 @@
 """Under live load, seen through a real Prometheus: ready before it is needed, given back after."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -181,8 +180,11 @@ def test_a_fallback_fills_in_while_gpus_are_short_and_is_given_back(
     served.plays(ramp(tmp_path, first=20.0, last=130.0, seconds=20.0, hold=600.0))
     until(lambda: served.ready()[1] >= 1, "a fallback to be Ready", detail=process.said)
     assert served.ready()[0] == 2
-    explained = json.loads(process.explained(served.model.namespace))
-    assert "GpuShortage" in json.dumps(explained), explained
+    until(
+        lambda: served.model.reason("ScalingLimited") == "GpuShortage",
+        "the condition",
+        detail=process.said,
+    )
     until(lambda: served.outstanding() < 250.0, "the backlog to go", detail=process.said)
     gpu_nodes.add(1, gpus=8)
     until(lambda: served.ready()[0] >= 3, "the Primary to get its GPUs", detail=process.said)
