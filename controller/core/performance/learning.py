@@ -18,8 +18,9 @@ from controller.core.domain.decision import Allocation
 BOUNDS: Final = (0.4, 2.5)
 #: Standard deviation of the profile's log factor before anything is seen.
 _PRIOR: Final = 0.2
-#: Random walk of the log factor: variance per second; it may move by .1 in 5 min.
-_WANDER: Final = 0.1**2 / 300.0
+#: Random walk of the log factor: variance per second; it may move by .1 in 30 min. Hardware changes
+#: slowly: a looser walk takes the load's own fluctuations for speed and sizes the fleet by them.
+_WANDER: Final = 0.1**2 / 1800.0
 #: Time for the factor to fall back towards 1 by 1/e while nothing is learned.
 _MEMORY_SECONDS: Final = 6 * 3600.0
 #: Outstanding are correlated for about the life of a request: looks in that time count as one.
