@@ -36,7 +36,7 @@ def test_killed_between_two_writes_the_next_one_finishes(
     monkeypatch.setenv("CRASH_AT", str(at))
     monkeypatch.setenv("CRASH_AFTER", after)
     first = start(program=CRASHING)
-    assert first.popen.wait() == -signal.SIGKILL, first.said()
+    assert first.popen.wait(timeout=120) == -signal.SIGKILL, first.said()
     before = model.replicas()
     assert all(n in {1, wanted} for n, wanted in zip(before, (3, 2), strict=True))
     second = start()

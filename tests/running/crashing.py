@@ -7,6 +7,7 @@ carried out. So it dies between two given steps of its first cycle that writes.
 import os
 import signal
 import sys
+from itertools import count
 from typing import Any
 
 from controller.__main__ import main
@@ -19,17 +20,16 @@ _AFTER = os.environ["CRASH_AFTER"] == "yes"
 def _install() -> None:
     """Count the writes, and end at the one."""
     answered = Kubernetes._answered  # where every request passes
-    count = 0
+    numbers = count(1)
 
     def counting(self: Kubernetes, method: str, path: str, *rest: Any) -> Any:
-        nonlocal count
         if method == "GET" or "/leases" in path:
             return answered(self, method, path, *rest)
-        count += 1
-        if count == _AT and not _AFTER:
+        number = next(numbers)
+        if number == _AT and not _AFTER:
             os.kill(os.getpid(), signal.SIGKILL)
         answer = answered(self, method, path, *rest)
-        if count == _AT:
+        if number == _AT:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
