@@ -55,6 +55,11 @@ def terminal(control_plane_programs: Programs, clone: Path, tmp_path: Path) -> I
     standing.down(lambda _: None, clone / "out" / "cluster")
 
 
+def rows(shown: str) -> list[tuple[int, ...]]:
+    """Ready and wanted of Primary and of Fallback, for each row of `kubectl get md`."""
+    return [tuple(map(int, row.groups()[:4])) for row in ROW.finditer(shown)]
+
+
 class Reader:
     """Types what the README says, and looks whether it is as it says."""
 
@@ -107,12 +112,11 @@ class Reader:
         assert shown.startswith('{"replay":')
 
     def watches(self, line: str) -> None:
-        """The fallback is let go, and Primary replicas become Ready as the load comes."""
+        """The fallback is let go, and more Primary replicas are wanted as the load comes."""
 
         def followed(shown: str) -> bool:
-            rows = [tuple(map(int, row.groups()[:4])) for row in ROW.finditer(shown)]
-            waited = any(wanted > ready >= 1 for ready, wanted, _, _ in rows)
-            return waited and rows[-1][0] >= 2 and rows[-1][2:] == (0, 0)
+            seen = rows(shown)
+            return any(wanted > ready >= 1 for ready, wanted, *_ in seen) and seen[-1][2:] == (0, 0)
 
         shown = self.terminal.watch(line, followed, "replicas to follow the load")
         assert shown.splitlines()[0].split() == block(README, "shown").splitlines()[0].split()
@@ -136,8 +140,13 @@ class Reader:
         assert "price of a missed request" in short
 
     def is_paused(self, _: str) -> None:
-        """The operator says that it keeps to it."""
+        """The operator says that it keeps to it, and what is Ready by now."""
         self.terminal.type("kubectl wait md/llama-chat -n serving --for=condition=Paused")
+        until(
+            lambda: rows(self.terminal.type("kubectl get md -n serving"))[0][0] >= 2,
+            "two Ready replicas to be shown",
+            detail=self.terminal.shown,
+        )
 
     def is_gone(self, _: str) -> None:
         """Neither operator nor cluster is left."""
@@ -172,8 +181,8 @@ def test_the_walk_through_goes_as_the_readme_says(terminal: Terminal, clone: Pat
 
 def test_what_is_shown_is_what_could_be_seen() -> None:
     """The rows in the README are rows of `kubectl get md`, with reasons that exist."""
-    _, *rows = block(README, "shown").splitlines()
-    found = [ROW.fullmatch(row) for row in rows]
+    _, *shown = block(README, "shown").splitlines()
+    found = [ROW.fullmatch(row) for row in shown]
     assert len(found) >= 3
     assert {row.group(5) for row in found if row} <= {reason.value for reason in Reason}
     assert None not in found
