@@ -83,7 +83,7 @@ def measured(plane: ControlPlane, models: int, asked: Asked, say: Say) -> dict[s
             operator = Operator.made(folder, (health, metrics), asked.core, settings, asked.profile)
             try:
                 return _figures(operator, made, models, asked, say)
-            except BaseException:
+            except Exception:
                 say(operator.server.last_words())
                 raise
             finally:

@@ -56,7 +56,7 @@ class _Grid:
     without_fallback: NDArray[np.intp]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=2048)
 def _grid(
     fleet: FleetCapacity, prices: tuple[float, ...], low: Allocation, high: Allocation
 ) -> _Grid:

@@ -105,7 +105,7 @@ def _context_mean(mix: TokenMix) -> float:
     return (mix.moment(1, 1) + 0.5 * mix.moment(0, 2)) / mix.decode_mean
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def replica_curve(profile: PerformanceProfile, mix: TokenMix) -> ReplicaCurve:
     """Compute the curve of one replica serving ``mix``."""
     limit = _decode_limit(profile, mix)

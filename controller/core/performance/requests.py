@@ -87,7 +87,7 @@ class BadTable:
         )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def bad_table(
     profile: PerformanceProfile, mix: TokenMix, ttft_seconds: float, tpot_seconds: float
 ) -> BadTable:
