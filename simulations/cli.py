@@ -12,7 +12,8 @@ from rich.table import Table
 
 from controller.api.errors import InvalidModelDeployment
 from simulations import compare as comparing
-from simulations.peers.registry import NotApplicable
+from simulations import policies as known_policies
+from simulations.peers.peer import InvalidSetting, NotApplicable
 from simulations.report.document import InvalidResults, ResultsDocument, from_text, to_document
 from simulations.report.html import render_html
 from simulations.report.table import print_comparison
@@ -44,7 +45,8 @@ _BAD_INPUT = (
     InvalidTrace,
     InvalidResults,
     NotApplicable,
-    comparing.UnknownPolicy,
+    known_policies.UnknownPolicy,
+    InvalidSetting,
 )
 
 ScenarioArgument = Annotated[str, typer.Argument(help="A scenario file, or a shipped one's name.")]
@@ -67,7 +69,11 @@ FromOption = Annotated[
 ]
 ToOption = Annotated[float | None, typer.Option("--to", help="Last second replayed.")]
 PolicyOption = Annotated[
-    list[str] | None, typer.Option("--policy", help="A policy; may be given several times.")
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        help="A policy, such as hpa-queue:target_share=0.7; may be given several times.",
+    ),
 ]
 SeedOption = Annotated[
     list[int] | None, typer.Option("--seed", help="A seed; may be given several times.")
@@ -211,7 +217,9 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
         _check_processes(processes)
         _check_writable(json=json, html=html)
         prepared = _prepare(scenario, trace, columns, peak_replicas, from_seconds, to_seconds)
-        names = list(dict.fromkeys(policy or prepared.policies or comparing.applicable(prepared)))
+        names = list(
+            dict.fromkeys(policy or prepared.policies or known_policies.applicable(prepared))
+        )
         seeds = _seeds(seed, prepared)
         console.print(f"{prepared.name}: {prepared.scaling}", highlight=False, soft_wrap=True)
         document = _replay(prepared, names, seeds, plan_replays, processes, console)
@@ -269,7 +277,7 @@ def traces(
 def policies() -> None:
     """List the policies that can be compared."""
     table = Table("policy", "what it is")
-    for name, description in comparing.policies():
+    for name, description in known_policies.policies():
         table.add_row(name, description)
     Console().print(table)
 

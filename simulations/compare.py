@@ -5,14 +5,12 @@ the figures are means and the first seed's timeline is shown.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from controller.core.planner import PlannerSettings, SteelyardPlanner
-from controller.ports import Planner
 from simulations.clairvoyant import (
     bound_at_aim,
     bound_at_own,
@@ -20,67 +18,10 @@ from simulations.clairvoyant import (
     provable_bound,
     reference_plan,
 )
-from simulations.peers.registry import NotApplicable, PeerFacts, peer, peers
+from simulations.policies import planner_of
 from simulations.results import Comparison, ForecastScore, Percentiles, PolicyResult
 from simulations.setup import Prepared
 from simulations.world.simulation import simulate
-
-
-class UnknownPolicy(ValueError):  # noqa: N818 - named after what happened, as users read it
-    """No policy has this name."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """One of steelyard's own entries."""
-
-    description: str
-    settings: PlannerSettings
-
-
-_OWN = {
-    "steelyard": _Own("The decision core as the operator runs it", PlannerSettings()),
-    "steelyard-persistence": _Own(
-        "steelyard with plain persistence in place of the forecaster",
-        PlannerSettings(regression=False),
-    ),
-}
-
-
-def policies() -> tuple[tuple[str, str], ...]:
-    """All policies that can be compared, with a line on each."""
-    theirs = tuple((p.name, p.description) for p in peers())
-    return tuple((name, own.description) for name, own in _OWN.items()) + theirs
-
-
-def planner_of(name: str, prepared: Prepared) -> Planner[Any]:
-    """Set a policy up for a scenario.
-
-    Raises:
-        UnknownPolicy: there is no policy of this name.
-        NotApplicable: a peer cannot run in this scenario.
-    """
-    if name in _OWN:
-        return SteelyardPlanner(_OWN[name].settings)
-    known = [p.name for p in peers()]
-    if name not in known:
-        raise UnknownPolicy(f"policy {name!r} is not known; choose from {[*_OWN, *known]}")
-    facts = PeerFacts(
-        policy=prepared.setup.policy, knees=prepared.knees, peak_replicas=prepared.peak_replicas
-    )
-    return peer(name).setup(facts)
-
-
-def applicable(prepared: Prepared) -> list[str]:
-    """Names of all policies that can run in a scenario."""
-    names = []
-    for name, _ in policies():
-        try:
-            planner_of(name, prepared)
-        except NotApplicable:
-            continue
-        names.append(name)
-    return names
 
 
 def run(prepared: Prepared, name: str, seed: int) -> PolicyResult:
@@ -106,6 +47,7 @@ def compare(
 
     Raises:
         UnknownPolicy: there is no policy of one of the names.
+        InvalidSetting: one of the policies has no such setting.
         NotApplicable: a peer cannot run in this scenario.
     """
     for name in names:

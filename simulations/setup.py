@@ -53,7 +53,8 @@ class Prepared:
 
     ``capacity`` and ``knees``, the outstanding requests per replica at capacity by variant, are
     those of the true replicas, as a load test would find them. ``peak_requests_per_second`` is the
-    highest 60 s mean arrival rate after scaling, and ``scaling`` says how it was reached.
+    highest 60 s mean arrival rate after scaling, ``p95_replicas`` are the Primary replicas that all
+    but the busiest 5 % of the minutes need, and ``scaling`` says how the peak was reached.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Prepared:
     knees: tuple[float, ...]
     peak_requests_per_second: float
     peak_replicas: int
+    p95_replicas: int
     scaling: str
     ceiling: float
     policies: tuple[str, ...]
@@ -136,6 +138,7 @@ def prepare(
         knees=tuple(unlimited.outstanding_at_capacity(v) for v in range(len(policy.variants))),
         peak_requests_per_second=peak,
         peak_replicas=ceil(replicas),
+        p95_replicas=_p95_replicas(capacity, primary, replayed),
         scaling=scaling_report(whole, scaled).text(),
         ceiling=ceiling(pools[primary].profile, policy.slo, prompt, output),
         policies=spec.policies,
@@ -319,6 +322,11 @@ def _conditions(spec: ScenarioSpec, policy: Policy) -> Conditions:
             for fault in spec.faults
         ),
     )
+
+
+def _p95_replicas(capacity: FleetCapacity, primary: int, trace: Trace) -> int:
+    minutes = trace.demand(60.0).requests / 60.0
+    return capacity.required_replicas(primary, float(np.quantile(minutes, 0.95)))
 
 
 def _warm(policy: Policy, primary: int, capacity: FleetCapacity, trace: Trace) -> tuple[int, ...]:

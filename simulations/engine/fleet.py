@@ -366,6 +366,11 @@ class Fleet:
         kernel.read_gauges(self._state, self._gauges)
         return self._gauges[:, :4].copy()
 
+    def replica_gauges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Replicas that take requests: their pools (replicas,), and state as of ``slot_gauges``."""
+        slots = np.array(sorted(self._routable), np.int64)
+        return self._slot_pool[slots], self.slot_gauges()[slots]
+
     def slot_outstanding(self) -> NDArray[np.int64]:
         """Outstanding requests by slot, shape (slots,)."""
         return self._state.replicas["outstanding"].astype(np.int64)

@@ -27,6 +27,7 @@ from controller.core.domain.policy import Policy
 from controller.core.domain.variant import Role
 from simulations.engine.fleet import Fleet, Totals
 from simulations.world.conditions import Conditions, FaultKind
+from simulations.world.engine_view import EngineView
 
 #: A sample older than this many scrape intervals is stale (Prometheus' own look-back is 300 s).
 STALE_AFTER_INTERVALS = 4.0
@@ -39,6 +40,7 @@ class Scrape:
     """Counters and gauges of all pools at ``at_seconds`` of scenario time.
 
     The histograms count the lengths of all requests so far, per bucket of ``TOKEN_EDGES``.
+    ``replica_*`` are as ``Fleet.replica_gauges`` returns them.
     """
 
     at_seconds: float
@@ -48,6 +50,8 @@ class Scrape:
     kv_use: NDArray[np.float64]
     prompt_histogram: NDArray[np.int64]
     output_histogram: NDArray[np.int64]
+    replica_pools: NDArray[np.int64]
+    replica_gauges: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +75,7 @@ class SimulatedPrometheus:
         kept = ceil(seen_late + STALE_AFTER_INTERVALS) + 2
         self._scrapes: deque[Scrape] = deque(maxlen=kept)
         self._previous: Scrape | None = None
+        self._seen: Scrape | None = None
         self._arrived = 0
         self._unended: deque[_Lengths] = deque()
         self._prompt_histogram = np.zeros(len(TOKEN_EDGES) + 1, np.int64)
@@ -97,6 +102,7 @@ class SimulatedPrometheus:
                 gauges.kv_use,
                 self._prompt_histogram.copy(),
                 self._output_histogram.copy(),
+                *self._fleet.replica_gauges(),
             )
         )
 
@@ -135,6 +141,7 @@ class SimulatedPrometheus:
     ) -> tuple[TrafficReading, OutcomesReading, tuple[tuple[GaugeReading, ...], ...]]:
         """Return traffic and outcomes since the last answered query, and the gauges by variant."""
         scrape = self._visible(now_seconds)
+        self._seen = None if isinstance(scrape, Missing) else scrape
         if isinstance(scrape, Missing):
             blank = tuple((scrape, scrape, scrape) for _ in self._policy.variants)
             return scrape, scrape, blank
@@ -150,6 +157,25 @@ class SimulatedPrometheus:
             absent = Missing(MissingReason.STALE if previous else MissingReason.ABSENT)
             return absent, absent, gauges
         return self._traffic(previous, scrape), self._outcomes(previous, scrape), gauges
+
+    def engines(self) -> tuple[EngineView | None, ...]:
+        """What the engines export themselves at the last scrape that a query saw, by variant."""
+        scrape = self._seen
+        if scrape is None:
+            return (None,) * len(self._policy.variants)
+        return tuple(
+            EngineView(
+                at_seconds=self._origin + scrape.at_seconds,
+                running=rows[:, 0],
+                waiting=rows[:, 1],
+                kv_tokens=rows[:, 2],
+                kv_capacity_tokens=pool.profile.kv_capacity_tokens,
+                totals=scrape.totals,
+                pool=number,
+            )
+            for number, pool in enumerate(self._fleet.pools)
+            for rows in (scrape.replica_gauges[scrape.replica_pools == number],)
+        )
 
     def bad(self, old: Totals, new: Totals) -> tuple[float, float]:
         """Count the answered requests above each objective's visible threshold."""

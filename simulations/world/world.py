@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.core.domain.decision import Decision
-from controller.core.domain.observation import Observation, PastTraffic, VariantObservation
+from controller.core.domain.observation import Observation, PastTraffic
 from controller.core.domain.policy import Policy, RoutingLaw
 from controller.core.domain.variant import Role
 from controller.ports import Planned, PortError, Report
@@ -18,6 +18,7 @@ from simulations.engine.fleet import EngineConfig, Fleet, PoolSpec, Totals
 from simulations.traces.trace import Arrivals, Trace
 from simulations.world.cluster import Cluster
 from simulations.world.conditions import Conditions
+from simulations.world.engine_view import ScrapedVariant
 from simulations.world.metrics import SimulatedPrometheus
 
 
@@ -177,7 +178,7 @@ class World:
         cluster = self.cluster
         origin = self.setup.origin_seconds
         variants = tuple(
-            VariantObservation(
+            ScrapedVariant(
                 desired=cluster.desired[v],
                 ready=cluster.ready(v),
                 starting_since_seconds=tuple(origin + s for s in cluster.starting_since(v)),
@@ -187,8 +188,11 @@ class World:
                 running=running,
                 waiting=waiting,
                 kv_use=kv_use,
+                engines=engines,
             )
-            for v, (running, waiting, kv_use) in enumerate(gauges)
+            for v, ((running, waiting, kv_use), engines) in enumerate(
+                zip(gauges, self.prometheus.engines(), strict=True)
+            )
         )
         observation = Observation(
             workloads_at_seconds=now, variants=variants, traffic=traffic, outcomes=outcomes

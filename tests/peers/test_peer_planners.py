@@ -27,6 +27,8 @@ from controller.core.domain.policy import (
     Slo,
 )
 from controller.core.domain.variant import PerformanceProfile, Role, Variant
+from controller.core.performance.capacity import fleet_capacity
+from controller.core.performance.mix import TokenMix
 from simulations.peers.aibrix.law import Strategy
 from simulations.peers.aibrix.planner import kv_autoscaler, queue_autoscaler
 from simulations.peers.hpa.planner import ExternalAverage, HpaPlanner, Signal
@@ -35,14 +37,9 @@ from simulations.peers.keda.fallback import Fallback
 from simulations.peers.keda.planner import KedaPlanner, ScaledObject
 from simulations.peers.keda.setups import queue_keda
 from simulations.peers.knative.planner import concurrency_kpa
+from simulations.peers.peer import InvalidSetting, NotApplicable, PeerFacts
 from simulations.peers.ray.planner import queue_ray
-from simulations.peers.registry import (
-    NotApplicable,
-    PeerFacts,
-    UnknownPeer,
-    peer,
-    peers,
-)
+from simulations.peers.registry import UnknownPeer, peer, peers
 from simulations.peers.static import FixedPlanner, ScheduledPlanner, static_peak
 
 GONE = Missing(MissingReason.QUERY_FAILED)
@@ -469,14 +466,22 @@ def test_ray_holds_without_samples() -> None:
 def facts(law: RoutingLaw = RoutingLaw.OVERFLOW, *variants: Variant) -> PeerFacts:
     """Facts of a scenario with two variants, unless ``variants`` are given."""
     of = policy(law, *variants)
-    return PeerFacts(policy=of, knees=KNEES[: len(of.variants)], peak_replicas=9)
+    mix = TokenMix.from_means(1000.0, 200.0)
+    return PeerFacts(
+        policy=of,
+        knees=KNEES[: len(of.variants)],
+        peak_replicas=9,
+        p95_replicas=7,
+        capacity=fleet_capacity(of.variants, of.slo, of.routing, mix),
+        mix=mix,
+    )
 
 
 @pytest.mark.parametrize("name", [known.name for known in peers()])
 def test_every_listed_peer_plans(name: str) -> None:
     """Every peer can be set up by name and decides within the variants' ranges."""
     chosen = peer(name)
-    planner = chosen.setup(facts())
+    planner = chosen.planner(facts())
     history = planner.initial(policy(), None)
     decision, _ = planner.plan(policy(), observation(seen(2, 60.0), seen(1, 0.0)), history, 0.0)
     assert chosen.description
@@ -492,10 +497,31 @@ def test_names_are_unique_and_unknown_ones_are_told() -> None:
         peer("hpa-queu")
 
 
+def test_settings_are_checked_by_name_and_range() -> None:
+    """A setting that a peer lacks, or a value out of range, is told with what may be written."""
+    with pytest.raises(InvalidSetting, match="target_share, down_window_seconds"):
+        peer("hpa-queue").planner(facts(), {"target": 1.0})
+    with pytest.raises(InvalidSetting, match="from 0 to 3600"):
+        peer("hpa-queue").planner(facts(), {"down_window_seconds": 3601.0})
+    with pytest.raises(InvalidSetting, match="no settings"):
+        peer("static-peak").planner(facts(), {"replicas": 3.0})
+
+
+def test_a_lower_target_share_asks_for_more_replicas() -> None:
+    """What is asked for a knob reaches the law."""
+    load = observation(seen(4, 160.0), seen(1, 0.0))
+    counts = []
+    for share in (0.9, 0.6):
+        planner = peer("hpa-queue").planner(facts(), {"target_share": share})
+        decision, _ = planner.plan(policy(), load, planner.initial(policy(), None), 0.0)
+        counts.append(decision.allocation[0])
+    assert counts[0] < counts[1]
+
+
 def test_surge_needs_overflow_and_a_fallback() -> None:
     """The surge peer says which field of the scenario keeps it from being set up."""
     surge = peer("hpa-queue-surge")
     with pytest.raises(NotApplicable, match=r"routing\.type"):
-        surge.setup(facts(RoutingLaw.SHARED))
+        surge.planner(facts(RoutingLaw.SHARED))
     with pytest.raises(NotApplicable, match="Fallback"):
-        surge.setup(facts(RoutingLaw.OVERFLOW, variant(Role.PRIMARY)))
+        surge.planner(facts(RoutingLaw.OVERFLOW, variant(Role.PRIMARY)))

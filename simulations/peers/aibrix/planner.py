@@ -92,13 +92,17 @@ class AibrixPlanner:
 
 
 def kv_autoscaler(
-    policy: Policy, strategy: Strategy, *, inverted_cooldown: bool = True
+    policy: Policy,
+    strategy: Strategy,
+    *,
+    target: float = KV_TARGET,
+    inverted_cooldown: bool = True,
 ) -> AibrixPlanner:
     """A PodAutoscaler on the KV use of every Primary variant, as in AIBrix's samples."""
     autoscaler = PodAutoscaler(
         strategy=strategy,
         metric=PodMetric.KV_USE,
-        target=KV_TARGET,
+        target=target,
         inverted_cooldown=inverted_cooldown,
     )
     return AibrixPlanner(

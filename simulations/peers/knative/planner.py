@@ -183,7 +183,11 @@ def _limits(
 
 
 def concurrency_kpa(
-    policy: Policy, knees: tuple[float, ...], *, scale_down_delay_seconds: float = 0.0
+    policy: Policy,
+    knees: tuple[float, ...],
+    *,
+    utilization: float = TARGET_UTILIZATION,
+    scale_down_delay_seconds: float = 0.0,
 ) -> KpaPlanner:
     """A KPA on every Primary variant, its soft concurrency limit at the knee; Knative's defaults.
 
@@ -193,7 +197,7 @@ def concurrency_kpa(
         tuple(
             Revision(
                 autoscaling=KpaSpec(
-                    target=outstanding_target(variant, knee, TARGET_UTILIZATION),
+                    target=outstanding_target(variant, knee, utilization),
                     scale_down_delay_seconds=scale_down_delay_seconds,
                 ),
                 capacity=outstanding_target(variant, knee, 1.0),

@@ -94,14 +94,25 @@ class RayPlanner:
         return decision, tuple(remembered)
 
 
-def queue_ray(policy: Policy, knees: tuple[float, ...], *, share: float = KNEE_SHARE) -> RayPlanner:
+def queue_ray(
+    policy: Policy,
+    knees: tuple[float, ...],
+    *,
+    share: float = KNEE_SHARE,
+    upscale_delay_seconds: float = 30.0,
+    downscale_delay_seconds: float = 600.0,
+) -> RayPlanner:
     """A deployment per Primary variant, its target a share of the knee; Ray's default delays.
 
     ``knees`` are in the policy's order.
     """
     return RayPlanner(
         tuple(
-            RayDeployment(target_ongoing_requests=outstanding_target(variant, knee, share))
+            RayDeployment(
+                target_ongoing_requests=outstanding_target(variant, knee, share),
+                upscale_delay_seconds=upscale_delay_seconds,
+                downscale_delay_seconds=downscale_delay_seconds,
+            )
             if variant.role is Role.PRIMARY
             else None
             for variant, knee in zip(policy.variants, knees, strict=True)

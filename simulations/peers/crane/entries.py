@@ -1,0 +1,5 @@
+"""Crane's DSP as peers."""
+
+from simulations.peers.peer import Peer
+
+PEERS: tuple[Peer, ...] = ()

@@ -1,0 +1,5 @@
+"""Dynamo's planner as peers."""
+
+from simulations.peers.peer import Peer
+
+PEERS: tuple[Peer, ...] = ()

@@ -1,0 +1,1 @@
+"""The inferno queueing solver."""

@@ -1,0 +1,5 @@
+"""The predictive HPA as peers."""
+
+from simulations.peers.peer import Peer
+
+PEERS: tuple[Peer, ...] = ()

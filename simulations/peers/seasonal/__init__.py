@@ -1,0 +1,1 @@
+"""Simple forecasts in front of an HPA."""

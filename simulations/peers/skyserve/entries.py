@@ -1,0 +1,5 @@
+"""SkyServe as peers."""
+
+from simulations.peers.peer import Peer
+
+PEERS: tuple[Peer, ...] = ()
