@@ -11,7 +11,8 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from simulations.cli import SCENARIOS, app
+from simulations.cli.app import app
+from simulations.cli.scenarios import SCENARIOS
 
 #: Wide enough that no table is broken.
 WIDE = {"COLUMNS": "250"}

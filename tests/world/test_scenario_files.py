@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from controller.core.domain.policy import Policy
-from simulations.cli import SCENARIOS
+from simulations.cli.scenarios import SCENARIOS
 from simulations.scenario import InvalidScenario, ScenarioSpec, load
 from simulations.setup import Prepared, prepare
 from simulations.world.conditions import FaultKind

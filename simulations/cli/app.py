@@ -1,0 +1,14 @@
+"""All commands."""
+
+import typer
+
+from simulations.cli.reading import policies, report, traces
+from simulations.cli.replaying import compare, run
+
+app = typer.Typer(
+    help="Replay real traffic through steelyard's decision code, beside its peers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for command in (compare, run, traces, policies, report):
+    app.command()(command)
