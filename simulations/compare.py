@@ -18,7 +18,7 @@ from simulations.clairvoyant import (
     provable_bound,
     reference_plan,
 )
-from simulations.policies import planner_of
+from simulations.policies import entrant
 from simulations.results import Comparison, ForecastScore, Percentiles, PolicyResult
 from simulations.setup import Prepared
 from simulations.world.simulation import simulate
@@ -26,7 +26,8 @@ from simulations.world.simulation import simulate
 
 def run(prepared: Prepared, name: str, seed: int) -> PolicyResult:
     """Replay one policy with one seed."""
-    return simulate(prepared.with_seed(seed), planner_of(name, prepared), name)
+    ready = entrant(name, prepared, seed)
+    return simulate(ready.setup, ready.planner, name)
 
 
 def steps(names: Sequence[str], seeds: Sequence[int]) -> int:
@@ -51,7 +52,7 @@ def compare(
         NotApplicable: a peer cannot run in this scenario.
     """
     for name in names:
-        planner_of(name, prepared)
+        entrant(name, prepared)
 
     def carried_out(tasks: list[Any]) -> dict[tuple[str, int], Any]:
         done = {}

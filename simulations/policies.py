@@ -9,32 +9,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from controller.core.planner import PlannerSettings, SteelyardPlanner
 from controller.ports import Planner
+from simulations.own import OWN, TARGET, with_target
 from simulations.peers.peer import InvalidSetting, NotApplicable, PeerFacts
 from simulations.peers.registry import peer, peers
 from simulations.setup import Prepared
+from simulations.world.world import Setup
 
 
 class UnknownPolicy(ValueError):  # noqa: N818 - named after what happened, as users read it
     """No policy has this name."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """One of steelyard's own entries."""
-
-    description: str
-    settings: PlannerSettings
-
-
-_OWN = {
-    "steelyard": _Own("The decision core as the operator runs it", PlannerSettings()),
-    "steelyard-persistence": _Own(
-        "steelyard with plain persistence in place of the forecaster",
-        PlannerSettings(regression=False),
-    ),
-}
+#: Of steelyard's own entries, those that are compared unless others are named.
+COMPARED = ("steelyard", "steelyard-persistence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +62,19 @@ class PolicyChoice:
 def policies() -> tuple[tuple[str, str], ...]:
     """All policies that can be compared, with a line on each."""
     theirs = tuple((known.name, known.description) for known in peers())
-    return tuple((name, own.description) for name, own in _OWN.items()) + theirs
+    return tuple((name, own.description) for name, own in OWN.items()) + theirs
 
 
-def planner_of(text: str, prepared: Prepared) -> Planner[Any]:
-    """Set a policy up for a scenario.
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A policy ready to be replayed, and the replay as it asks for it."""
+
+    setup: Setup
+    planner: Planner[Any]
+
+
+def entrant(text: str, prepared: Prepared, seed: int | None = None) -> Entrant:
+    """Set a policy up for a scenario and a seed (None: the scenario's).
 
     Raises:
         UnknownPolicy: there is no policy of this name.
@@ -86,13 +82,19 @@ def planner_of(text: str, prepared: Prepared) -> Planner[Any]:
         NotApplicable: a peer cannot run in this scenario.
     """
     choice = PolicyChoice.parse(text)
-    if choice.name in _OWN:
-        if choice.settings:
-            raise InvalidSetting(
-                f"{choice.name} has no settings; it is told by the ModelDeployment"
-            )
-        return SteelyardPlanner(_OWN[choice.name].settings)
-    return peer(choice.name).planner(facts_of(prepared), choice.settings)
+    setup = prepared.setup if seed is None else prepared.with_seed(seed)
+    if choice.name not in OWN:
+        return Entrant(setup, peer(choice.name).planner(facts_of(prepared), choice.settings))
+    unknown = set(choice.settings) - {TARGET.name}
+    if unknown:
+        raise InvalidSetting(
+            f"{choice.name} has no setting {min(unknown)!r}; its only one is {TARGET.name}"
+        )
+    own = OWN[choice.name]
+    if TARGET.name in choice.settings:
+        setup = with_target(setup, TARGET.check(choice.settings[TARGET.name]))
+    setup = own.changed(setup)
+    return Entrant(setup, own.planner(setup))
 
 
 def facts_of(prepared: Prepared) -> PeerFacts:
@@ -108,11 +110,13 @@ def facts_of(prepared: Prepared) -> PeerFacts:
 
 
 def applicable(prepared: Prepared) -> list[str]:
-    """Names of all policies that can run in a scenario."""
+    """Names of all policies that can run in a scenario, but for steelyard's ablations."""
     names = []
     for name, _ in policies():
+        if name in OWN and name not in COMPARED:
+            continue
         try:
-            planner_of(name, prepared)
+            entrant(name, prepared)
         except NotApplicable:
             continue
         names.append(name)

@@ -43,7 +43,9 @@ def _queue_limit(value: Any) -> int | Literal["auto"] | None:
 QueueLimit = Annotated[int | Literal["auto"] | None, PlainValidator(_queue_limit)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Fields as files write them, in camelCase; one that is not known is an error."""
+
     model_config = ConfigDict(
         alias_generator=to_camel,
         populate_by_name=True,
@@ -53,11 +55,13 @@ class _Part(BaseModel):
     )
 
 
-class TraceSpec(_Part):
+class TraceSpec(Part):
     """Where the traffic comes from, and which part of it is replayed.
 
     Exactly one of ``path`` (relative to the scenario file) and ``synthetic``. The part before
-    ``from_seconds`` is given to policies as history.
+    ``from_seconds`` is given to policies as history. The trace is scaled by the highest minute from
+    ``peak_from_seconds`` to ``peak_to_seconds``, the replayed part unless told otherwise: two parts
+    of one trace can so be replayed at the same scale.
     """
 
     path: str | None = None
@@ -65,6 +69,8 @@ class TraceSpec(_Part):
     tokens: str | None = Field(default=None, description="request trace whose token pairs are used")
     from_seconds: float = Field(default=0.0, ge=0.0)
     to_seconds: float | None = Field(default=None, gt=0.0)
+    peak_from_seconds: float | None = Field(default=None, ge=0.0)
+    peak_to_seconds: float | None = Field(default=None, gt=0.0)
     jitter_seconds: float = Field(default=60.0, ge=0.0)
 
     @model_validator(mode="after")
@@ -75,10 +81,12 @@ class TraceSpec(_Part):
             raise ValueError(
                 f"toSeconds {self.to_seconds:g} must be after fromSeconds {self.from_seconds:g}"
             )
+        if (self.peak_from_seconds is None) != (self.peak_to_seconds is None):
+            raise ValueError("give both or none of peakFromSeconds and peakToSeconds")
         return self
 
 
-class ReplicaSpec(_Part):
+class ReplicaSpec(Part):
     """What a variant's replicas really are, which its ModelDeployment may not know."""
 
     profile: str | None = Field(
@@ -93,7 +101,7 @@ class ReplicaSpec(_Part):
     )
 
 
-class ClientSpec(_Part):
+class ClientSpec(Part):
     """How clients behave."""
 
     timeout_seconds: float | None = Field(default=None, gt=0.0)
@@ -101,14 +109,14 @@ class ClientSpec(_Part):
     retry_backoff_seconds: float = Field(default=1.0, gt=0.0)
 
 
-class MetricsSpec(_Part):
+class MetricsSpec(Part):
     """When counters are scraped and how late they can be queried."""
 
     scrape_interval_seconds: float = Field(default=15.0, gt=0.0)
     delay_seconds: float = Field(default=15.0, ge=0.0)
 
 
-class FaultSpec(_Part):
+class FaultSpec(Part):
     """One fault; see ``simulations.world.conditions.Fault`` for ``amount``."""
 
     kind: FaultKind
@@ -136,7 +144,7 @@ _AMOUNTS = {
 }
 
 
-class ScenarioSpec(_Part):
+class ScenarioSpec(Part):
     """The whole file."""
 
     name: str = Field(min_length=1)
@@ -172,15 +180,25 @@ def load(path: Path) -> ScenarioSpec:
     Raises:
         InvalidScenario: with one line per wrong field.
     """
+    return checked(read(path), str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The fields of a scenario file as they are written; raises ``InvalidScenario``."""
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise InvalidScenario(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict):
         raise InvalidScenario(f"{path}: a scenario is a mapping of fields, see docs/scenarios.md")
+    return document
+
+
+def checked(document: dict[str, Any], where: str) -> ScenarioSpec:
+    """The scenario that the fields make; ``where`` begins each line of ``InvalidScenario``."""
     lines, spec = _checked(document)
     if spec is None or lines:
-        raise InvalidScenario("\n".join(f"{path}: {line}" for line in lines))
+        raise InvalidScenario("\n".join(f"{where}: {line}" for line in lines))
     return spec
 
 

@@ -111,9 +111,7 @@ def prepare(
         _queue_limit(spec, declared, unlimited, v) for v in range(len(declared.variants))
     )
     policy = _with_queue_limits(declared, limits)
-    scaled = scaled_to_peak(
-        whole, peak, from_seconds=start, to_seconds=end, jitter_seconds=spec.trace.jitter_seconds
-    )
+    scaled = _scaled(spec, whole, peak, (start, end), other=trace is not None)
     replayed = slice_trace(scaled, start, end)
     past = past_traffic(scaled, start, TRACE_EPOCH_SECONDS) if start > 0.0 else None
     capacity = _capacity(_true(spec, policy), mix)
@@ -192,6 +190,21 @@ def _part(
             f"a tick; replay at least tickSeconds = {spec.tick_seconds:g}"
         )
     return start, end
+
+
+def _scaled(
+    spec: ScenarioSpec, whole: Trace, peak: float, replayed: tuple[float, float], *, other: bool
+) -> Trace:
+    """The trace scaled so that the highest minute of the part the scenario names is ``peak``."""
+    part = spec.trace
+    start: float
+    end: float | None
+    start, end = replayed
+    if part.peak_from_seconds is not None and not other:
+        start, end = part.peak_from_seconds, part.peak_to_seconds
+    return scaled_to_peak(
+        whole, peak, from_seconds=start, to_seconds=end, jitter_seconds=part.jitter_seconds
+    )
 
 
 def _peak_replicas(spec: ScenarioSpec, policy: Policy, asked: float | None) -> float:

@@ -21,10 +21,10 @@ from controller.core.guards import (
 from controller.core.guards.context import Guard, GuardContext, PresentLoad, Verdict
 from controller.core.history import History
 from controller.core.outlook import Outlook
+from controller.core.settings import PlannerSettings
 
 #: Over the recommendation, in the order they run.
 _GUARDS: tuple[Guard, ...] = (
-    hold.hold,
     hold.restart,
     behavior.stabilization,
     replacement.replacement,
@@ -103,7 +103,13 @@ def blind_start(context: GuardContext) -> Trail:
     return trail
 
 
-def guarded(trail: Trail, context: GuardContext, history: History, outlook: Outlook) -> History:
+def guarded(
+    trail: Trail,
+    context: GuardContext,
+    history: History,
+    outlook: Outlook,
+    settings: PlannerSettings,
+) -> History:
     """Run the guards over the recommendation, and remember it and what came of it."""
     if isinstance(context.observation.traffic, Missing):
         blind_seconds = context.now - (history.traffic_at_seconds or context.now)
@@ -115,9 +121,11 @@ def guarded(trail: Trail, context: GuardContext, history: History, outlook: Outl
         )
         trail.apply(Stage.GUARD, verdict)
         trail.guard(context, (saturation.saturation,))
-    else:
+    elif settings.reactive_floor:
         trail.guard(context, (reactive.reactive_floor,))
     recommended = trail.allocation
+    if settings.hold:
+        trail.guard(context, (hold.hold,))
     trail.guard(context, _GUARDS)
     trail.apply(Stage.GUARD, behavior.rate(context, trail.allocation, history.changes))
     trail.guard(context, _BOUNDS)

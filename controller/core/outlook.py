@@ -1,6 +1,6 @@
 """Outlook: the forecast one lead ahead, the fleet's capacity at the present mix, and the prices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from controller.core.optimizer.pacing import Prices, prices
 from controller.core.performance.capacity import FleetCapacity, fleet_capacity
 from controller.core.performance.mix import TokenMix
 from controller.core.performance.work import reference_requests
+from controller.core.settings import Foresight
 
 #: Seconds of arrivals that the reactive floor stands on.
 REACTIVE_WINDOW_SECONDS = 30.0
@@ -60,18 +61,30 @@ class Outlook:
 
 
 def outlook(
-    policy: Policy, history: History, cold_starts_p90: tuple[float, ...], now: float
+    policy: Policy,
+    history: History,
+    cold_starts_p90: tuple[float, ...],
+    now: float,
+    *,
+    calibrated: bool = True,
+    foresight: Foresight | None = None,
 ) -> Outlook | None:
-    """Look one cold start ahead; None while no traffic was ever seen."""
+    """Look one cold start ahead; None while no traffic was ever seen.
+
+    ``foresight`` takes the place of what is forecast, at the same lead.
+    """
     if history.traffic_at_seconds is None and not history.forecast.seen:
         return None
     # The forecast runs from the end of what was seen, so the lead holds the sample's age.
     age = now - (history.traffic_at_seconds or now)
     horizon = lead_seconds(policy, cold_starts_p90) - policy.tick_seconds + age
-    forecast = forecaster.forecast(history.forecast, horizon, now)
+    forecast = forecaster.forecast(history.forecast, horizon, now, calibrated=calibrated)
     mix = _mix(history)
     if forecast is None or mix is None:
         return None
+    if foresight is not None:
+        known = np.full_like(forecast.quantiles, foresight(forecast.at_seconds))
+        forecast = replace(forecast, quantiles=known, persistence_quantiles=known)
     fleet = fleet_capacity(policy.variants, policy.slo, policy.routing, mix)
     factor = history.learning.factor
     per_reference = 1.0 / reference_requests(

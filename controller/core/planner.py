@@ -4,7 +4,7 @@
 remembers is in the history it returns.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from controller.core.domain.decision import Decision, Reason, Stage
 from controller.core.domain.observation import Observation, PastTraffic
@@ -16,30 +16,18 @@ from controller.core.history import History, cold_start_p90
 from controller.core.intake import begun, learned, observed, stagger_share
 from controller.core.outlook import outlook
 from controller.core.recommendation import recommend
+from controller.core.settings import Foresight, PlannerSettings
 from controller.core.standing import standing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannerSettings:
-    """What an ablation may switch off, and what an operator may put off.
-
-    ``regression`` False leaves plain persistence with its calibrated spread. ``fallback`` False
-    never uses a fallback. ``prepare_at_once`` False does not fit on the past before the first
-    decision but one piece a decision, beginning within ``spread_seconds``: each object at a time of
-    its own, so that the objects of a cluster are not all fitted in the same tick after a start.
-    """
-
-    regression: bool = True
-    fallback: bool = True
-    prepare_at_once: bool = True
-    spread_seconds: float = 900.0
 
 
 class SteelyardPlanner:
     """Sets the replicas of every variant so that the SLOs hold at the least cost."""
 
-    def __init__(self, settings: PlannerSettings | None = None) -> None:
+    def __init__(
+        self, settings: PlannerSettings | None = None, foresight: Foresight | None = None
+    ) -> None:
         self._settings = settings or PlannerSettings()
+        self._foresight = foresight
 
     def initial(self, policy: Policy, past: PastTraffic | None) -> History:
         """History of an object never seen before, its forecaster fed with ``past``."""
@@ -60,15 +48,23 @@ class SteelyardPlanner:
             return kept(policy, current, Reason.MODE_OFF), history
         history = observed(policy, observation, history, now)
         cold_starts = cold_start_p90(policy, history.cold_starts)
-        ahead = outlook(policy, history, cold_starts, now)
+        settings = self._settings
+        ahead = outlook(
+            policy,
+            history,
+            cold_starts,
+            now,
+            calibrated=settings.calibration,
+            foresight=self._foresight,
+        )
         context = guard_context(policy, observation, history, now, ahead, cold_starts)
         if ahead is None:
             return undecided(policy, blind_start(context), Reason.METRICS_MISSING), history
         learning = learned(observation, history.learning, ahead.fleet, ahead.recent_rate)
         history = replace(history, learning=learning)
-        wanted = recommend(policy, observation, ahead, now, fallback=self._settings.fallback)
+        wanted = recommend(policy, observation, ahead, now, fallback=settings.fallback)
         trail = Trail(context.current, [])
         trail.apply(Stage.OPTIMISE, Verdict(wanted.choice.best.allocation, wanted.choice.reason))
-        history = guarded(trail, context, history, ahead)
+        history = guarded(trail, context, history, ahead, settings)
         stands = standing(policy, observation, history, ahead, cold_starts)
         return decided(policy, trail, wanted, ahead, stands, now), history

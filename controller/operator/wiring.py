@@ -32,7 +32,8 @@ from controller.adapters.prometheus.settings import PrometheusSettings
 from controller.adapters.telemetry import Telemetry
 from controller.api.prices import REFERENCE_PRICES
 from controller.core.history import History
-from controller.core.planner import PlannerSettings, SteelyardPlanner
+from controller.core.planner import SteelyardPlanner
+from controller.core.settings import PlannerSettings
 from controller.observer import ClusterObserver
 from controller.operator import handlers
 from controller.operator.audit import AUDIT_SECONDS, Audit

@@ -10,7 +10,8 @@ from controller.core.domain.policy import ObjectKey, Policy
 from controller.core.forecasting.candidates import Candidate
 from controller.core.history import History
 from controller.core.intake import stagger_share
-from controller.core.planner import PlannerSettings, SteelyardPlanner
+from controller.core.planner import SteelyardPlanner
+from controller.core.settings import PlannerSettings
 
 NOW = 1_743_465_600.0
 TICK = 15.0

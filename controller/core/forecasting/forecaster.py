@@ -172,18 +172,22 @@ def observe(
     return _with_work(state) or state
 
 
-def forecast(state: ForecastState, horizon_seconds: float, now: float) -> Forecast | None:
+def forecast(
+    state: ForecastState, horizon_seconds: float, now: float, *, calibrated: bool = True
+) -> Forecast | None:
     """Return the forecast ``horizon_seconds`` after the last window's end; None: nothing seen yet.
 
     A horizon that is not tracked is answered by the nearest tracked one. Blindness does not lower
-    a forecast: it stands on the last seen rate, and the caller's horizon holds its age.
+    a forecast: it stands on the last seen rate, and the caller's horizon holds its age. One that is
+    not ``calibrated`` is what the candidates say without the margins of their past errors.
     """
     series = state.series
     horizon = _nearest(state.horizons, horizon_seconds)
     if not state.seen or now < series.end_seconds or horizon is None:
         return None
     raw = _raw(series, horizon, horizon_seconds)
-    said = np.maximum(published(raw, horizon.calibration.margin, series) - SMOOTHING, 0.0)
+    margin = horizon.calibration.margin if calibrated else np.zeros_like(horizon.calibration.margin)
+    said = np.maximum(published(raw, margin, series) - SMOOTHING, 0.0)
     chosen = CANDIDATES.index(horizon.selection.chosen)
     source, trust = chosen, judged(horizon.calibration, chosen)
     reason = trust.reason

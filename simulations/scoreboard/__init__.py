@@ -1,0 +1,1 @@
+"""Every policy on a suite of scenarios, against the clairvoyant plan."""
