@@ -184,14 +184,32 @@ def load(path: Path) -> ScenarioSpec:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The fields of a scenario file as they are written; raises ``InvalidScenario``."""
+    """The fields of a scenario file and of those it extends; raises ``InvalidScenario``.
+
+    ``extends`` names a file, relative to this one, whose fields stand where this one has none.
+    Mappings are merged, all else is replaced.
+    """
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise InvalidScenario(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict):
         raise InvalidScenario(f"{path}: a scenario is a mapping of fields, see docs/scenarios.md")
-    return document
+    base = document.pop("extends", None)
+    if base is None:
+        return document
+    if not isinstance(base, str) or not (path.parent / base).is_file():
+        raise InvalidScenario(f"{path}: extends: no file {base}; name one relative to this file")
+    return _merged(read(path.parent / base), document)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        known = merged.get(key)
+        both = isinstance(known, dict) and isinstance(value, dict)
+        merged[key] = _merged(known, value) if both else value
+    return merged
 
 
 def checked(document: dict[str, Any], where: str) -> ScenarioSpec:

@@ -15,7 +15,7 @@ from controller.core.intake import lead_seconds, reference_profile
 from controller.core.optimizer.pacing import Prices, prices
 from controller.core.performance.capacity import FleetCapacity, fleet_capacity
 from controller.core.performance.mix import TokenMix
-from controller.core.performance.work import reference_requests
+from controller.core.performance.work import REFERENCE_TOKENS, reference_requests
 from controller.core.settings import Foresight
 
 #: Seconds of arrivals that the reactive floor stands on.
@@ -66,12 +66,15 @@ def outlook(
     cold_starts_p90: tuple[float, ...],
     now: float,
     *,
+    asleep: bool = False,
     calibrated: bool = True,
     foresight: Foresight | None = None,
 ) -> Outlook | None:
     """Look one cold start ahead; None while no traffic was ever seen.
 
-    ``foresight`` takes the place of what is forecast, at the same lead.
+    Tokens are told by engines. A fleet that is ``asleep`` has none, so where tokens were never seen
+    it is woken for requests of the reference tokens; otherwise they are waited for. ``foresight``
+    takes the place of what is forecast, at the same lead.
     """
     if history.traffic_at_seconds is None and not history.forecast.seen:
         return None
@@ -79,7 +82,7 @@ def outlook(
     age = now - (history.traffic_at_seconds or now)
     horizon = lead_seconds(policy, cold_starts_p90) - policy.tick_seconds + age
     forecast = forecaster.forecast(history.forecast, horizon, now, calibrated=calibrated)
-    mix = _mix(history)
+    mix = _mix(history, asleep=asleep)
     if forecast is None or mix is None:
         return None
     if foresight is not None:
@@ -105,11 +108,13 @@ def outlook(
     )
 
 
-def _mix(history: History) -> TokenMix | None:
+def _mix(history: History, *, asleep: bool) -> TokenMix | None:
     """The recent token mix, rounded so that capacity tables are reused; None while unknown."""
     prompt, output = forecaster.token_means(history.forecast)
     if not (np.isfinite(prompt) and np.isfinite(output)):
-        return None
+        if not asleep:
+            return None
+        prompt, output = REFERENCE_TOKENS
     # A window's sums may be cut off mid-request; no request has less than a token either way.
     prompt, output = max(prompt, 1.0), max(output, 1.0)
     return TokenMix.from_means(prompt, output, history.lengths.shape).rounded(MIX_STEP)

@@ -105,7 +105,7 @@ def estimate(suite: SuiteSpec, cells: Sequence[Cell]) -> Estimate:
                 continue
             length = cell.spec.training[1] - cell.spec.training[0]
             for peer in compared_peers(suite):
-                count = len(settings_of(peer, suite.settings)) if peer.knobs else 0
+                count = float(len(settings_of(peer, suite.settings))) if peer.knobs else 0.0
                 for share in RUNGS:
                     replays += round(count)
                     seconds += count * _replay_seconds(cell, share * length)

@@ -59,7 +59,20 @@ def test_the_demo_needs_no_file_and_gives_its_first_days_as_history() -> None:
     assert 2.0 < rates.max() / rates.mean() < 4.0
 
 
-@pytest.mark.parametrize("path", [p for p in SHIPPED if p.stem != "demo"], ids=lambda p: p.stem)
+def test_a_scenario_extends_another_file(tmp_path: Path, document: dict[str, Any]) -> None:
+    """Mappings are merged, all else is replaced, and a file that is not there is told."""
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(document))
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: base.yaml\nname: other\nclients: {retries: 2}\n")
+    spec = load(mine)
+    assert (spec.name, spec.clients.retries) == ("other", 2)
+    assert spec.model_deployment == document["modelDeployment"]
+    mine.write_text("extends: nowhere.yaml\nname: other\n")
+    with pytest.raises(InvalidScenario, match=r"extends: no file nowhere\.yaml"):
+        load(mine)
+
+
+@pytest.mark.parametrize("path", [p for p in SHIPPED if load(p).trace.path is not None], ids=lambda p: p.stem)
 def test_a_shipped_scenario_without_its_trace_says_how_to_go_on(path: Path) -> None:
     """The public traces are not part of the project."""
     with pytest.raises(InvalidScenario, match=r"trace\.(path|tokens): no file .* --trace FILE"):
