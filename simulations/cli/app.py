@@ -4,11 +4,12 @@ import typer
 
 from simulations.cli.reading import policies, report, traces
 from simulations.cli.replaying import compare, run
+from simulations.cli.scoreboard import scoreboard
 
 app = typer.Typer(
     help="Replay real traffic through steelyard's decision code, beside its peers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (compare, run, traces, policies, report):
+for command in (compare, scoreboard, run, traces, policies, report):
     app.command()(command)

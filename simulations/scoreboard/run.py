@@ -1,6 +1,6 @@
 """Runs a suite: tunes the peers, replays everything, and returns the rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,7 +11,7 @@ from simulations.peers.registry import peers
 from simulations.policies import COMPARED
 from simulations.scoreboard.job import Job, plan_jobs
 from simulations.scoreboard.suite import Cell, SuiteSpec
-from simulations.scoreboard.sweep import Progress, Sweep
+from simulations.scoreboard.sweep import Phase, Sweep
 from simulations.scoreboard.tuning import KEPT_SHARE, RUNGS, settings_of, tuned
 
 #: Seconds that a day of one policy at 20 replicas takes, of which a tenth is there for any replay:
@@ -71,19 +71,19 @@ def run_suite(
     suite: SuiteSpec,
     cells: Sequence[Cell],
     sweep: Sweep,
-    progress: Callable[[str], Progress] = lambda _: lambda _: None,
+    phase: Phase = lambda *_: lambda _: None,
 ) -> Outcome:
-    """Do what is not done yet; ``progress`` is asked for a phase's own, told of every job done."""
+    """Do what is not done yet; ``phase`` is asked for the progress of each phase."""
     settings: dict[tuple[str, str], str] = {}
     if suite.tuned:
         settings = tuned(
             cells,
             compared_peers(suite),
-            lambda jobs: sweep.run(jobs, progress("tuning")),
+            lambda jobs: sweep.run(jobs, "tuning", phase),
             most=suite.settings,
             seed=suite.seeds[0],
         )
-    rows = sweep.run(test_jobs(suite, cells, settings), progress("scoring"))
+    rows = sweep.run(test_jobs(suite, cells, settings), "scoring", phase)
     return Outcome(rows=rows, tuned=settings)
 
 

@@ -138,5 +138,3 @@ def regrets(found: Standings) -> tuple[Regret, ...]:
                 )
             )
     return tuple(made)
-
-

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeAlias
 
 import polars as pl
 from joblib import Parallel, delayed, parallel_config
@@ -13,7 +14,10 @@ from simulations.scoreboard.store import Store
 #: Rows written at a time, so that little is lost when a sweep is ended.
 _WRITTEN_AT_ONCE = 16
 
-Progress = Callable[[Job], None]
+#: Told of every job that is done.
+Progress: TypeAlias = Callable[[Job], None]
+#: Asked for the progress of a phase by its name, with the number of its jobs.
+Phase: TypeAlias = Callable[[str, int], Progress]
 
 
 class Sweep:
@@ -30,9 +34,12 @@ class Sweep:
         done = set(known.iter_rows())
         return [job for key, job in {job.key: job for job in jobs}.items() if key not in done]
 
-    def run(self, jobs: Sequence[Job], progress: Progress = lambda _: None) -> pl.DataFrame:
+    def run(
+        self, jobs: Sequence[Job], name: str = "replaying", phase: Phase = lambda *_: lambda _: None
+    ) -> pl.DataFrame:
         """Do what is not done yet; returns the rows of all jobs."""
         pending = self.pending(jobs)
+        progress = phase(name, len(pending))
         rows: list[Row] = []
         with self._backend():
             done: Iterator[tuple[Job, Row]] = Parallel(

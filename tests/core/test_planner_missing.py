@@ -17,6 +17,7 @@ from controller.core.domain.observation import (
     Observation,
     PastTraffic,
     Traffic,
+    VariantObservation,
 )
 from controller.core.domain.policy import Policy
 from controller.core.domain.variant import Variant
@@ -209,4 +210,27 @@ def test_answers_without_tokens_are_planned_for(
     del run
     observation = make_observation(NOW, (4, 0), 50.0, tokens=(300.0, 0.5))
     decision, _ = PLANNER.plan(policy, observation, PLANNER.initial(policy, None), NOW)
+    assert decision.allocation[0] >= 1
+
+
+def test_a_sleeping_fleet_wakes_for_requests_of_unknown_tokens(
+    make_policy: MakePolicy, make_variant: MakeVariant
+) -> None:
+    """At zero replicas no engine tells tokens: arrivals alone must start the first replica."""
+    asleep = make_policy(make_variant(min_replicas=0))
+    seen = Observation(
+        workloads_at_seconds=NOW,
+        variants=(VariantObservation(desired=0, ready=0),),
+        traffic=Traffic(
+            from_seconds=NOW - 30.0,
+            to_seconds=NOW - 15.0,
+            requests=150.0,
+            refused=150.0,
+            token_requests=0.0,
+            prompt_tokens=0.0,
+            output_tokens=0.0,
+        ),
+        outcomes=Missing(MissingReason.ABSENT),
+    )
+    decision, _ = PLANNER.plan(asleep, seen, PLANNER.initial(asleep, None), NOW)
     assert decision.allocation[0] >= 1

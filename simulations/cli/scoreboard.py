@@ -1,0 +1,112 @@
+"""The command that runs a suite of scenarios under every policy."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from simulations.cli.options import BAD_INPUT, InvalidOption, ProcessesOption, check_processes, fail
+from simulations.scoreboard.document import to_document
+from simulations.scoreboard.job import Job
+from simulations.scoreboard.page import render_page
+from simulations.scoreboard.run import estimate, run_suite
+from simulations.scoreboard.standings import standings
+from simulations.scoreboard.store import Store
+from simulations.scoreboard.suite import Cell, InvalidSuite, cells_of, load_suite, suite_path
+from simulations.scoreboard.sweep import Progress as Told
+from simulations.scoreboard.sweep import Sweep
+from simulations.scoreboard.table import print_scoreboard
+
+
+def scoreboard(
+    suite: Annotated[str, typer.Argument(help="A suite file, or a shipped one's name.")] = "quick",
+    out: Annotated[
+        Path, typer.Option(help="Folder of rows, results and page; rows there are kept.")
+    ] = Path("out/scoreboard"),
+    cell: Annotated[
+        list[str] | None, typer.Option("--cell", help="Only this cell; may be given several times.")
+    ] = None,
+    processes: ProcessesOption = -1,
+    dask: Annotated[
+        str | None,
+        typer.Option(help="Scheduler of a Dask cluster, such as tcp://127.0.0.1:8786."),
+    ] = None,
+) -> None:
+    """Replay a suite under every policy, each at its default and tuned, beside the plan."""
+    console = Console()
+    try:
+        check_processes(processes)
+        spec = load_suite(suite_path(suite))
+        chosen = _chosen(cells_of(spec), cell)
+        left_out = {one.name: one.missing for one in chosen if one.missing is not None}
+        ready = [one for one in chosen if one.missing is None]
+        if not ready:
+            raise InvalidOption(f"SUITE: no cell of {spec.name} can run here: {left_out}")
+        cost = estimate(spec, ready)
+        console.print(
+            f"{spec.name}: {len(ready)} cells, about {cost.replays} replays and "
+            f"{cost.cpu_hours:.1f} CPU-hours; what is in {out} already is not done again",
+            highlight=False,
+            soft_wrap=True,
+        )
+        store = Store(out / "rows")
+        with _Bars(console) as bars:
+            outcome = run_suite(spec, ready, Sweep(store, processes, dask), bars.phase)
+        store.compact()
+    except (*BAD_INPUT, InvalidSuite) as error:
+        raise fail(error) from error
+    document = to_document(spec, standings(spec, ready, outcome), left_out)
+    (out / "scoreboard.json").write_text(document.to_text())
+    (out / "scoreboard.html").write_text(render_page(document))
+    print_scoreboard(document, console)
+    console.print(f"page: {out / 'scoreboard.html'}", highlight=False, soft_wrap=True)
+
+
+def _chosen(cells: tuple[Cell, ...], names: list[str] | None) -> list[Cell]:
+    known = [cell.name for cell in cells]
+    for name in names or []:
+        if name not in known:
+            raise InvalidOption(f"--cell: no cell {name}; choose from {', '.join(known)}")
+    return [cell for cell in cells if not names or cell.name in names]
+
+
+class _Bars:
+    """A bar per phase, with the time that is left."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+
+    def __enter__(self) -> "_Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def phase(self, name: str, jobs: int) -> Told:
+        """A bar for so many jobs."""
+        task = self._progress.add_task(name, total=jobs)
+
+        def told(job: Job) -> None:
+            self._progress.update(task, advance=1, description=f"{name}: {job.cell.name}")
+
+        return told
