@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench lint generate lock cluster cluster-down kind kind-down test-kind base-image wheels clean
+.PHONY: demo scoreboard test bench lint generate lock cluster cluster-down kind kind-down test-kind base-image wheels clean
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -12,6 +12,11 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/steelyard-sim compare simulations/scenarios/demo.yaml --plan-replays 6 $(if $(TRACE),--trace $(TRACE)) --html out/demo.html --json out/demo.json
+
+# Every peer, at its default and tuned, against the plan: SUITE=quick takes minutes, SUITE=full hours.
+SUITE ?= quick
+scoreboard: .venv/installed
+	$(BIN)/steelyard-sim scoreboard $(SUITE) --out out/scoreboard-$(SUITE)
 
 test: .venv/installed
 	$(BIN)/pytest -n auto
@@ -33,7 +38,7 @@ generate: .venv/installed
 # The locks pin every package by hash and name no index; those of the images hold a part of the first.
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate pyproject.toml
 lock:
-	$(LOCK) --extra simulations --extra emulator --group dev -o requirements.lock
+	$(LOCK) --extra simulations --extra emulator --extra dask --group dev -o requirements.lock
 	$(LOCK) --constraint requirements.lock -o requirements-runtime.lock
 	$(LOCK) --constraint requirements.lock --extra simulations --extra emulator -o requirements-emulator.lock
 

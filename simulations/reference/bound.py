@@ -9,6 +9,7 @@ So every figure computed here is a bound, and the largest is returned.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -169,24 +170,30 @@ class _Primary:
     def _search(
         self, missed: float, fallen: float, share: float, *, size_blind: bool
     ) -> tuple[float, tuple[int, int]]:
-        """Maximise over both prices: concave in each, so a grid has one top."""
+        """Maximise over both prices by turns: concave in each, so a turn has one top.
+
+        Any prices give a bound; turns ask for a third of the prices that a search in a search does.
+        """
         unit = self._main.cost_per_second
         degraded = any(s.fallback for s in self._others)
-        best_degraded: dict[int, int] = {}
 
         def with_prices(m: int, d: int) -> float:
             allowance = MISS_PRICES[m] * missed + DEGRADED_PRICES[d] * fallen
             return self._priced(share, m, d, size_blind=size_blind) - unit * float(allowance)
 
-        def with_miss_price(m: int) -> float:
-            if not degraded:
-                return with_prices(m, 0)
-            found = _top(lambda d: with_prices(m, d), len(DEGRADED_PRICES))
-            best_degraded[m] = found
-            return with_prices(m, found)
+        def with_degraded_price(d: int, m: int) -> float:
+            return with_prices(m, d)
 
-        top = _top(with_miss_price, len(MISS_PRICES))
-        return with_miss_price(top), (top, best_degraded.get(top, 0))
+        at = (_top(partial(with_degraded_price, 0), len(MISS_PRICES)), 0)
+        value = with_prices(*at)
+        while degraded:
+            d = _top(partial(with_prices, at[0]), len(DEGRADED_PRICES))
+            m = _top(partial(with_degraded_price, d), len(MISS_PRICES))
+            better = with_prices(m, d)
+            if better <= value:
+                break
+            value, at = better, (m, d)
+        return value, at
 
     def _priced(self, share: float, miss: int, degraded: int, *, size_blind: bool) -> float:
         """Least cost with misses and degraded requests priced; kept, for other budgets ask again.
