@@ -5,11 +5,14 @@ queue limit, faults), so that a factorial is a few lines and a figure can be tra
 """
 
 from copy import deepcopy
+from dataclasses import asdict
 from math import ceil
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
+from pydantic.alias_generators import to_camel
 
+from controller.core.performance.catalog import profile as catalogue_profile
 from simulations.scenario import Part, ScenarioSpec, checked
 from simulations.scoreboard.pairs import PAIRS, Pair, PairName
 
@@ -24,7 +27,8 @@ class CellSpec(Part):
 
     ``test`` is the part of the trace that is scored, in seconds of it, and ``training`` an earlier
     part on which peers are tuned. ``quota_share`` sets the GPU quota to so much of what the peak
-    needs.
+    needs. ``declared_slowness`` has the ModelDeployment say that replicas take so many times as
+    long as they do.
     """
 
     name: str = ""
@@ -39,6 +43,7 @@ class CellSpec(Part):
     routing: Literal["Shared", "PerEndpoint", "Weighted", "Overflow", "Separate"] | None = None
     queue_limit: bool = True
     target: str | None = None
+    declared_slowness: float | None = Field(default=None, gt=0.0)
     faults: tuple[dict[str, Any], ...] = ()
     replicas: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
@@ -72,6 +77,8 @@ class CellSpec(Part):
             parts.append(f"q{self.quality_budget}")
         if self.quota_share is not None:
             parts.append(f"quota{self.quota_share:g}")
+        if self.declared_slowness is not None:
+            parts.append(f"declared{self.declared_slowness:g}")
         return "-".join(parts)
 
     def axes(self) -> dict[str, str]:
@@ -107,6 +114,9 @@ class CellSpec(Part):
             own.update(self.replicas.get(variant["name"], {}))
             if not self.queue_limit:
                 own["queueLimit"] = None
+            if self.declared_slowness is not None:
+                own["profile"] = variant["performance"]["profile"]
+                variant["performance"] = _declared(own["profile"], self.declared_slowness)
         if self.quota_share is not None:
             gpus = spec["variants"][0].get("gpusPerReplica", 1)
             changed["gpuQuota"] = ceil(self.quota_share * changed.get("peakReplicas", 20) * gpus)
@@ -157,6 +167,17 @@ def _set_cold_starts(
 
 #: A fallback that is Ready sooner is one that waits warm, whatever a cold start takes.
 WARM_SECONDS = 15
+
+
+def _declared(profile: str, slowness: float) -> dict[str, Any]:
+    """A built-in profile's parameters, with every time so many times as long."""
+    true = asdict(catalogue_profile(profile))
+    return {
+        "parameters": {
+            to_camel(name): f"{slowness * value:.12f}" if name.endswith("_milliseconds") else value
+            for name, value in true.items()
+        }
+    }
 
 
 def _set_routing(spec: dict[str, Any], routing: str) -> None:

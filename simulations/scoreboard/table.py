@@ -44,7 +44,7 @@ def cells_of(summary: SummaryPart) -> tuple[str, ...]:
 
 
 def headline(document: ScoreboardDocument) -> list[SummaryPart]:
-    """What is compared: steelyard and every peer; ablations and the plan have places of their own."""
+    """What is compared: steelyard and every peer, beside the plan; ablations have a place apart."""
     return [
         summary
         for summary in document.summaries
