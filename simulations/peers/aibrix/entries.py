@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from controller.core.domain.policy import RoutingLaw
 from controller.ports import Planner
 from simulations.peers.aibrix.law import Strategy
+from simulations.peers.aibrix.optimizer_planner import OptimizerPlanner
+from simulations.peers.aibrix.optimizer_program import PARTS
 from simulations.peers.aibrix.planner import KV_TARGET, kv_autoscaler, queue_autoscaler
 from simulations.peers.hpa.entries import TARGET_SHARE
-from simulations.peers.peer import Knob, Peer, PeerFacts, Settings
+from simulations.peers.peer import Knob, NotApplicable, Peer, PeerFacts, Settings
 
 _KV_TARGET = Knob(
     name="target_kv_use",
@@ -14,6 +17,15 @@ _KV_TARGET = Knob(
     values=(0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
     least=0.01,
     most=1.0,
+)
+
+#: The optimizer's metric is in hundredths of a replica, and its samples set targetValue 100.
+_TARGET_PARTS = Knob(
+    name="target_hundredths",
+    default=float(PARTS),
+    values=(30.0, 40.0, 50.0, 60.0, 80.0, 100.0),
+    least=10.0,
+    most=200.0,
 )
 
 
@@ -27,6 +39,30 @@ def _apa_queue(facts: PeerFacts, settings: Settings) -> Planner[Any]:
 
 def _kpa(facts: PeerFacts, settings: Settings) -> Planner[Any]:
     return kv_autoscaler(facts.policy, Strategy.KPA, target=settings["target_kv_use"])
+
+
+def _optimizer(facts: PeerFacts, settings: Settings) -> Planner[Any]:
+    return _optimizer_planner(facts, settings, autoscaled=True)
+
+
+def _optimizer_direct(facts: PeerFacts, settings: Settings) -> Planner[Any]:
+    return _optimizer_planner(facts, settings, autoscaled=False)
+
+
+def _optimizer_planner(
+    facts: PeerFacts, settings: Settings, *, autoscaled: bool
+) -> OptimizerPlanner:
+    policy = facts.policy
+    if policy.routing.law is RoutingLaw.SEPARATE and len(policy.variants) > 1:
+        raise NotApplicable(
+            "the GPU optimizer spreads one load over all variants; spec.routing.type Separate "
+            "gives each clients of its own: use another type, or one variant"
+        )
+    return OptimizerPlanner(
+        facts.capacity.variants,
+        target_parts=settings["target_hundredths"],
+        autoscaled=autoscaled,
+    )
 
 
 PEERS = (
@@ -50,5 +86,20 @@ PEERS = (
         description="AIBrix KPA on KV use, target 0.5, with its code's defects",
         setup=_kpa,
         knobs=(_KV_TARGET,),
+    ),
+    Peer(
+        name="aibrix-gpu-optimizer",
+        family="aibrix",
+        description="AIBrix GPU optimizer (e3e10f9e): cheapest mix of all variants by ILP over "
+        "240 s of request sizes, carried out by AIBrix's KPA with targetValue 100, as written",
+        setup=_optimizer,
+        knobs=(_TARGET_PARTS,),
+    ),
+    Peer(
+        name="aibrix-gpu-optimizer-direct",
+        family="aibrix",
+        description="aibrix-gpu-optimizer whose replicas are set at once, without the KPA",
+        setup=_optimizer_direct,
+        knobs=(_TARGET_PARTS,),
     ),
 )
