@@ -25,18 +25,22 @@ _ONE_DECISION_SECONDS = 20.0
 
 
 def _spec(config: _Row) -> SkySpec:
+    defaults = {
+        "upscale_delay_seconds": config["upscale_delay_default_s"],
+        "downscale_delay_seconds": config["downscale_delay_default_s"],
+        "num_overprovision": 0,
+        "base_ondemand_fallback_replicas": 0,
+        "dynamic_ondemand_fallback": False,
+    }
+    asked = defaults | config
     return SkySpec(
-        min_replicas=config["min_replicas"],
-        max_replicas=config["max_replicas"],
-        upscale_delay_seconds=config.get(
-            "upscale_delay_seconds", config["upscale_delay_default_s"]
-        ),
-        downscale_delay_seconds=config.get(
-            "downscale_delay_seconds", config["downscale_delay_default_s"]
-        ),
-        overprovision=config.get("num_overprovision", 0),
-        base_ondemand=config.get("base_ondemand_fallback_replicas", 0),
-        dynamic_ondemand=config.get("dynamic_ondemand_fallback", False),
+        min_replicas=asked["min_replicas"],
+        max_replicas=asked["max_replicas"],
+        upscale_delay_seconds=asked["upscale_delay_seconds"],
+        downscale_delay_seconds=asked["downscale_delay_seconds"],
+        overprovision=asked["num_overprovision"],
+        base_ondemand=asked["base_ondemand_fallback_replicas"],
+        dynamic_ondemand=asked["dynamic_ondemand_fallback"],
     )
 
 
