@@ -24,6 +24,8 @@ LEAST_REQUESTS = 10.0
 _REACH = round(RADIUS / PRECISION)
 _STEPS = np.arange(-_REACH, _REACH + 1)
 _DISC = np.hypot(*np.meshgrid(_STEPS, _STEPS)) <= RADIUS / PRECISION + 1e-9
+#: Steps to the cells within reach that come later; the earlier ones see the same pairs.
+_AHEAD = np.argwhere(_DISC)[_DISC.sum() // 2 + 1 :] - _REACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +71,16 @@ def _connected(core: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
     labels = touching.astype(np.int64) - 1
     if number == 1:
         return labels, 1
+    # Only cells at a component's edge can be near to another's.
+    edge = core & ~ndimage.binary_erosion(core, structure=np.ones((3, 3)), border_value=1)
     padded = np.pad(labels, _REACH, constant_values=-1)
-    pairs = []
-    offsets = np.argwhere(_DISC)
-    for down, right in offsets[: len(offsets) // 2]:  # the other half sees the same pairs
-        rows = slice(down, down + labels.shape[0])
-        columns = slice(right, right + labels.shape[1])
-        other = padded[rows, columns]
-        differ = (labels >= 0) & (other >= 0) & (other != labels)
-        pairs.append(np.stack([labels[differ], other[differ]]))
-    first, second = np.concatenate(pairs, axis=1)
+    width = padded.shape[1]
+    down, right = (cells + _REACH for cells in np.nonzero(edge))
+    steps = _AHEAD[:, 0] * width + _AHEAD[:, 1]
+    here = padded.ravel()[down * width + right]
+    there = padded.ravel()[(down * width + right)[:, None] + steps]
+    rows, columns = np.nonzero((there >= 0) & (there != here[:, None]))
+    first, second = here[rows], there[rows, columns]
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(number, number))
     joined, merged = connected_components(graph, directed=False)
     return np.where(labels >= 0, merged[labels], -1), int(joined)

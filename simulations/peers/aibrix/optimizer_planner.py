@@ -6,7 +6,6 @@ hundredths of a replica, that the variant's PodAutoscaler (strategy KPA) follows
 writes nothing it can read; with nothing but silence it is the minimum.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -20,9 +19,6 @@ from simulations.peers.aibrix.optimizer_clusters import clusters
 from simulations.peers.aibrix.optimizer_profile import nearest_cell, throughput
 from simulations.peers.aibrix.optimizer_program import PARTS, Bucket, cheapest_parts, replicas
 from simulations.peers.aibrix.optimizer_sizes import SizeWindow
-
-#: Rates are rounded to this ratio before the programme is solved, so that answers come again.
-_RATE_STEP = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +105,7 @@ class OptimizerPlanner:
         clustered = sum(cells.values())
         return tuple(
             Bucket(
-                _rounded(rate * requests / clustered),
+                rate * requests / clustered,
                 tuple(throughput(variant, policy.slo, cell) for variant in self._tested),
             )
             for cell, requests in sorted(cells.items())
@@ -159,9 +155,3 @@ def _limits(policy: Policy, after: Allocation) -> list[tuple[Reason, Allocation]
         (Reason.MAX_REPLICAS, at_most),
         (Reason.MIN_REPLICAS, at_least),
     ]
-
-
-def _rounded(rate: float) -> float:
-    """A rate on a grid of ratio 1 + ``_RATE_STEP``."""
-    step = math.log1p(_RATE_STEP)
-    return math.exp(step * round(math.log(max(rate, 1e-9)) / step))
