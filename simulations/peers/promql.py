@@ -2,6 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
+
+#: Samples of a series: (seconds, value), ascending.
+Samples: TypeAlias = tuple[tuple[float, float], ...]
 
 #: Of a gap between a window's edge and its outermost sample, in mean distances between samples:
 #: from here on Prometheus takes the series to have begun or ended inside the window.
@@ -13,8 +17,8 @@ def inside(times: Sequence[float], window_seconds: float, now: float) -> list[in
     return [i for i, at in enumerate(times) if now - window_seconds < at <= now]
 
 
-def rate(samples: Sequence[tuple[float, float]], window_seconds: float, now: float) -> float | None:
-    """Mean increase per second over the window, of (seconds, value) of a counter, ascending.
+def rate(samples: Samples, window_seconds: float, now: float) -> float | None:
+    """Mean increase per second of a counter over the window.
 
     The increase between the outermost samples is extrapolated to the window's edges; where an edge
     is further than a usual distance between samples, by half of such a distance. None: fewer than

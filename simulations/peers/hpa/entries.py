@@ -9,9 +9,12 @@ from simulations.peers.hpa.setups import (
     DOWN_WINDOW_SECONDS,
     KNEE_SHARE,
     WAITING_TARGET,
+    concurrency_hpa,
     queue_hpa,
+    rps_hpa,
     waiting_hpa,
 )
+from simulations.peers.load_test import carried_per_replica
 from simulations.peers.peer import Knob, NotApplicable, Peer, PeerFacts, Settings
 
 TARGET_SHARE = Knob(
@@ -62,6 +65,25 @@ def _queue_surge(facts: PeerFacts, settings: Settings) -> Planner[Any]:
     )
 
 
+def _concurrency(facts: PeerFacts, settings: Settings) -> Planner[Any]:
+    return concurrency_hpa(
+        facts.policy,
+        facts.knees,
+        share=settings["target_share"],
+        down_window_seconds=round(settings["down_window_seconds"]),
+    )
+
+
+def _rps(facts: PeerFacts, settings: Settings) -> Planner[Any]:
+    first = facts.policy.indices(Role.PRIMARY)[0]
+    return rps_hpa(
+        facts.policy,
+        carried_per_replica(facts, first),
+        share=settings["target_share"],
+        down_window_seconds=round(settings["down_window_seconds"]),
+    )
+
+
 def _waiting(facts: PeerFacts, settings: Settings) -> Planner[Any]:
     return waiting_hpa(
         facts.policy,
@@ -85,6 +107,22 @@ PEERS = (
         description="HPA v2 on waiting requests per replica, target 5 as in vLLM's tutorials",
         setup=_waiting,
         knobs=(_WAITING_TARGET, DOWN_WINDOW),
+    ),
+    Peer(
+        name="hpa-concurrency",
+        family="hpa",
+        description="HPA v2 (1.37.2) on running requests per replica, target 0.8 of the knee, "
+        "API-default behavior",
+        setup=_concurrency,
+        knobs=(TARGET_SHARE, DOWN_WINDOW),
+    ),
+    Peer(
+        name="hpa-rps",
+        family="hpa",
+        description="HPA v2 (1.37.2) on requests/s over 60 s per replica, target 0.8 of what a "
+        "load test carried, API-default behavior",
+        setup=_rps,
+        knobs=(TARGET_SHARE, DOWN_WINDOW),
     ),
     Peer(
         name="hpa-queue-surge",

@@ -12,9 +12,12 @@ from enum import StrEnum
 from controller.core.domain.decision import Allocation, Decision, Reason
 from controller.core.domain.observation import (
     GaugeReading,
+    Measured,
     Missing,
+    MissingReason,
     Observation,
     PastTraffic,
+    TrafficReading,
     VariantObservation,
 )
 from controller.core.domain.policy import Policy
@@ -23,21 +26,25 @@ from simulations.peers.account import peer_decision
 from simulations.peers.hpa.behavior import HpaBehavior, Limit
 from simulations.peers.hpa.law import HpaHistory, HpaOutcome, HpaSpec, sync
 from simulations.peers.hpa.metrics import Tolerance, external_average_proposal
+from simulations.peers.promql import Samples, rate
+
+#: Range of rate() over the requests at the gateway, as adapters' and exporters' guides have it.
+RATE_WINDOW_SECONDS = 60.0
 
 
 class Signal(StrEnum):
-    """Which of a variant's gauges, summed over its replicas, a metric reads."""
+    """What a metric reads: a variant's gauges, summed over its replicas, or the gateway's rate."""
 
     WAITING = "waiting"
     RUNNING = "running"
     OUTSTANDING = "waiting + running"
+    ARRIVALS = "requests per second"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExternalAverage:
-    """An External metric of type AverageValue: ``target`` requests per replica."""
+class AverageTarget:
+    """What a metric of type AverageValue is to be per replica."""
 
-    signal: Signal
     target: float
 
     def __post_init__(self) -> None:
@@ -49,6 +56,13 @@ class ExternalAverage:
     def target_milli(self) -> int:
         """The target as a quantity carries it."""
         return round(1000 * self.target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalAverage(AverageTarget):
+    """An External metric of type AverageValue: ``target`` requests (or requests/s) per replica."""
+
+    signal: Signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +80,13 @@ class VariantHpa:
 
 @dataclass(frozen=True, slots=True)
 class HpaPlannerHistory:
-    """One HPA's memory per variant, in the policy's order; None where the variant has no HPA."""
+    """One HPA's memory per variant, in the policy's order; None where the variant has no HPA.
+
+    ``arrivals`` are the samples of the gateway's counter of requests that rate() can see.
+    """
 
     hpas: tuple[HpaHistory | None, ...]
+    arrivals: Samples = ()
 
 
 class HpaPlanner:
@@ -97,20 +115,46 @@ class HpaPlanner:
         """Sync every HPA once; a sync is every plan call, 15 s by default for both."""
         outcomes: list[HpaOutcome | None] = []
         remembered: list[HpaHistory | None] = []
+        arrivals = scraped_arrivals(history.arrivals, observation.traffic, now)
+        per_second = arrival_rate(arrivals, observation.traffic, now)
         rows = zip(self._hpas, policy.variants, observation.variants, history.hpas, strict=True)
         for hpa, variant, seen, memory in rows:
             if hpa is None or memory is None:
                 outcomes.append(None)
                 remembered.append(None)
                 continue
-            outcome, memory_after = _sync(hpa, variant, seen, memory, now)
+            outcome, memory_after = _sync(hpa, variant, seen, memory, per_second, now)
             outcomes.append(outcome)
             remembered.append(memory_after)
-        return told(policy, observation, outcomes), HpaPlannerHistory(tuple(remembered))
+        return told(policy, observation, outcomes), HpaPlannerHistory(tuple(remembered), arrivals)
+
+
+def scraped_arrivals(before: Samples, traffic: TrafficReading, now: float) -> Samples:
+    """Add what the gateway counted, as (seconds, requests so far), and forget what is out of range.
+
+    The counter starts where it is first seen: a rate asks for differences only.
+    """
+    before = before or (() if isinstance(traffic, Missing) else ((traffic.from_seconds, 0.0),))
+    if not isinstance(traffic, Missing) and traffic.to_seconds > before[-1][0]:
+        before = (*before, (traffic.to_seconds, before[-1][1] + traffic.requests))
+    return tuple(sample for sample in before if sample[0] > now - RATE_WINDOW_SECONDS)
+
+
+def arrival_rate(arrivals: Samples, traffic: TrafficReading, now: float) -> GaugeReading:
+    """Requests/s as a query for rate() would answer now."""
+    if isinstance(traffic, Missing) and traffic.reason is MissingReason.QUERY_FAILED:
+        return traffic
+    per_second = rate(arrivals, RATE_WINDOW_SECONDS, now)
+    return Missing(MissingReason.ABSENT) if per_second is None else Measured(per_second, now)
 
 
 def _sync(
-    hpa: VariantHpa, variant: Variant, seen: VariantObservation, memory: HpaHistory, now: float
+    hpa: VariantHpa,
+    variant: Variant,
+    seen: VariantObservation,
+    memory: HpaHistory,
+    per_second: GaugeReading,
+    now: float,
 ) -> tuple[HpaOutcome, HpaHistory]:
     spec = HpaSpec(
         min_replicas=max(1, variant.min_replicas),
@@ -122,7 +166,7 @@ def _sync(
     status_replicas = seen.ready + len(seen.starting_since_seconds)
     proposals = []
     for metric in hpa.metrics:
-        total_milli = _total_milli(metric.signal, seen)
+        total_milli = _total_milli(metric.signal, seen, per_second)
         proposals.append(
             None
             if total_milli is None
@@ -133,18 +177,22 @@ def _sync(
     return sync(spec, memory, replicas, proposals, now)
 
 
-def _total_milli(signal: Signal, seen: VariantObservation) -> int | None:
+def _total_milli(signal: Signal, seen: VariantObservation, per_second: GaugeReading) -> int | None:
     """The signal summed over replicas, in milli-requests; None when any part is missing."""
     total = 0
-    for reading in readings(signal, seen):
+    for reading in readings(signal, seen, per_second):
         if isinstance(reading, Missing):
             return None
         total += math.ceil(1000 * reading.value)
     return total
 
 
-def readings(signal: Signal, seen: VariantObservation) -> tuple[GaugeReading, ...]:
-    """The gauges whose sum the signal is."""
+def readings(
+    signal: Signal, seen: VariantObservation, per_second: GaugeReading
+) -> tuple[GaugeReading, ...]:
+    """The readings whose sum the signal is."""
+    if signal is Signal.ARRIVALS:
+        return (per_second,)
     if signal is Signal.WAITING:
         return (seen.waiting,)
     if signal is Signal.RUNNING:

@@ -1,8 +1,10 @@
 """HPAs as users set them up for served models, by the targets that documentation gives.
 
-Two signals are in use. *Outstanding* (waiting + running) against a share of the knee is the
-strongest simple one: it speaks before a queue forms. *Waiting* alone is what tutorials copy; a
-continuously batching engine shows no queue until it is saturated, so it acts late.
+*Outstanding* (waiting + running) against a share of the knee is the strongest simple signal: it
+speaks before a queue forms. *Running* alone is what guides call concurrency; it stands still once
+every slot is taken. *Waiting* alone is what tutorials copy; a continuously batching engine shows no
+queue until it is saturated, so it acts late. *Requests/s* against what a replica carried in a load
+test knows nothing of the tokens that come with them.
 """
 
 from controller.core.domain.policy import Policy
@@ -77,3 +79,55 @@ def waiting_hpa(
     return HpaPlanner(
         tuple(hpa if variant.role is Role.PRIMARY else None for variant in policy.variants)
     )
+
+
+def concurrency_hpa(
+    policy: Policy,
+    knees: tuple[float, ...],
+    *,
+    share: float = KNEE_SHARE,
+    down_window_seconds: int = DOWN_WINDOW_SECONDS,
+) -> HpaPlanner:
+    """One HPA on the running requests of every Primary variant; ``knees`` in the policy's order."""
+    behavior = default_behavior(down_window_seconds)
+    return HpaPlanner(
+        tuple(
+            VariantHpa(
+                metrics=(
+                    ExternalAverage(
+                        signal=Signal.RUNNING, target=running_target(variant, knee, share)
+                    ),
+                ),
+                behavior=behavior,
+            )
+            if variant.role is Role.PRIMARY
+            else None
+            for variant, knee in zip(policy.variants, knees, strict=True)
+        )
+    )
+
+
+def running_target(variant: Variant, knee: float, share: float = KNEE_SHARE) -> float:
+    """Target of running requests per replica: of the knee, or of the slots where they are fewer."""
+    slots = float(variant.profile.max_running)
+    return min(outstanding_target(variant, knee, share), share * slots)
+
+
+def rps_hpa(
+    policy: Policy,
+    carried_per_second: float,
+    *,
+    share: float = KNEE_SHARE,
+    down_window_seconds: int = DOWN_WINDOW_SECONDS,
+) -> HpaPlanner:
+    """One HPA on the first Primary: all requests/s, of which a replica carried so many in a test.
+
+    The gateway counts for the whole model, so that a second HPA on it would scale for the same
+    requests again.
+    """
+    hpa = VariantHpa(
+        metrics=(ExternalAverage(signal=Signal.ARRIVALS, target=share * carried_per_second),),
+        behavior=default_behavior(down_window_seconds),
+    )
+    first = policy.indices(Role.PRIMARY)[0]
+    return HpaPlanner(tuple(hpa if v == first else None for v in range(len(policy.variants))))

@@ -1,8 +1,8 @@
 """KEDA ScaledObjects on a ModelDeployment's variants, with Prometheus triggers, as a planner."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from controller.core.domain.decision import Decision
 from controller.core.domain.observation import (
@@ -18,7 +18,13 @@ from controller.core.domain.variant import Variant
 from simulations.peers.hpa.behavior import HpaBehavior
 from simulations.peers.hpa.law import HpaHistory, HpaOutcome, HpaSpec, sync
 from simulations.peers.hpa.metrics import Tolerance, external_average_proposal
-from simulations.peers.hpa.planner import ExternalAverage, Signal, readings, told
+from simulations.peers.hpa.planner import (
+    AverageTarget,
+    ExternalAverage,
+    Signal,
+    readings,
+    told,
+)
 from simulations.peers.keda.executor import (
     POLL_SECONDS,
     ExecutorHistory,
@@ -26,10 +32,32 @@ from simulations.peers.keda.executor import (
     poll,
 )
 from simulations.peers.keda.fallback import Fallback, Workload, handed_on
+from simulations.world.engine_view import EngineView, ScrapedVariant
 
 #: What the Prometheus scaler takes for zero by default (ignoreNullValues): an empty result. A
 #: series whose samples are stale is no longer in the result.
 NULL_VALUES = frozenset({MissingReason.ABSENT, MissingReason.STALE, MissingReason.NOT_A_NUMBER})
+
+#: How far back the scrapes go that a query may look at.
+SCRAPES_SECONDS = 120.0
+#: KEDA's own triggers here read gauges; one on the gateway's counter would fail.
+_NO_ARRIVALS = Missing(MissingReason.QUERY_FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scraped:
+    """What Prometheus has of one variant: the newest observation, and past scrapes, ascending."""
+
+    seen: VariantObservation
+    engines: tuple[EngineView, ...]
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query(AverageTarget):
+    """A trigger, or a formula over triggers, that looks at more than one gauge; None: it failed."""
+
+    value: Callable[[Scraped], float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +68,30 @@ class ScaledObject:
     activity; arrivals at the gateway count as activity, as the engine shows none at zero.
     """
 
-    triggers: tuple[ExternalAverage, ...]
+    triggers: tuple[ExternalAverage | Query, ...]
     behavior: HpaBehavior | None = None
     fallback: Fallback | None = None
     cooldown_seconds: float = 300.0
+    poll_seconds: float = POLL_SECONDS
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether past scrapes are needed."""
+        return any(isinstance(trigger, Query) for trigger in self.triggers)
 
 
 @dataclass(frozen=True, slots=True)
 class ScaledObjectHistory:
-    """Memory of one ScaledObject and of its HPA; ``failures`` in a row per trigger."""
+    """Memory of one ScaledObject and of its HPA; ``failures`` in a row per trigger.
+
+    ``engines`` are the scrapes that queries look back on.
+    """
 
     hpa: HpaHistory
     failures: tuple[int, ...]
     executor: ExecutorHistory | None
     polled_at_seconds: float
+    engines: tuple[EngineView, ...] = ()
 
 
 class KedaPlanner:
@@ -97,16 +135,33 @@ class KedaPlanner:
                 remembered.append(None)
                 allocation.append(variant.min_replicas)
                 continue
-            values = [_value_milli(trigger.signal, seen) for trigger in scaled.triggers]
-            outcome, memory_after = _sync(scaled, variant, seen, memory, values, now)
-            outcomes.append(outcome)
-            busy = _activity(values, observation.traffic)
-            replicas, memory_after = _polled(
-                scaled, variant, outcome.desired, memory_after, busy, now
+            outcome, replicas, memory_after = _scaled(
+                scaled, variant, seen, memory, observation.traffic, now
             )
+            outcomes.append(outcome)
             remembered.append(memory_after)
             allocation.append(replicas)
         return told(policy, observation, outcomes, tuple(allocation)), tuple(remembered)
+
+
+def _scaled(
+    scaled: ScaledObject,
+    variant: Variant,
+    seen: VariantObservation,
+    memory: ScaledObjectHistory,
+    traffic: TrafficReading,
+    now: float,
+) -> tuple[HpaOutcome, int, ScaledObjectHistory]:
+    """One ScaledObject: what its HPA came to, and the replicas after KEDA's own loop."""
+    engines = _scrapes(memory.engines, seen, now) if scaled.looks_back else ()
+    scraped = Scraped(seen=seen, engines=engines, now=now)
+    values = [_value_milli(trigger, scraped) for trigger in scaled.triggers]
+    outcome, memory_after = _sync(
+        scaled, variant, seen, replace(memory, engines=engines), values, now
+    )
+    busy = _activity(values, traffic)
+    replicas, memory_after = _polled(scaled, variant, outcome.desired, memory_after, busy, now)
+    return outcome, replicas, memory_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +170,29 @@ class _Activity:
     error: bool
 
 
-def _value_milli(signal: Signal, seen: VariantObservation) -> int | None:
-    """A trigger's value by the Prometheus scaler's defaults; None when the query failed."""
+def _scrapes(
+    before: tuple[EngineView, ...], seen: VariantObservation, now: float
+) -> tuple[EngineView, ...]:
+    """Add the scrape that is seen, and forget those that no query looks back on."""
+    newest = seen.engines if isinstance(seen, ScrapedVariant) else None
+    last = before[-1].at_seconds if before else -math.inf
+    if newest is not None and newest.at_seconds > last:
+        before = (*before, newest)
+    return tuple(view for view in before if view.at_seconds > now - SCRAPES_SECONDS)
+
+
+def _value_milli(trigger: ExternalAverage | Query, scraped: Scraped) -> int | None:
+    if isinstance(trigger, ExternalAverage):
+        return gauge_milli(trigger.signal, scraped.seen)
+    value = trigger.value(scraped)
+    return None if value is None else math.ceil(1000 * max(0.0, value))
+
+
+def gauge_milli(signal: Signal, seen: VariantObservation) -> int | None:
+    """A gauge's sum by the Prometheus scaler's defaults; None when the query failed."""
     total = 0
     empty = False
-    for reading in readings(signal, seen):
+    for reading in readings(signal, seen, _NO_ARRIVALS):
         if isinstance(reading, Missing):
             if reading.reason not in NULL_VALUES:
                 return None
@@ -170,9 +243,7 @@ def _sync(
             )
         )
     outcome, hpa = sync(spec, memory.hpa, seen.desired, proposals, now)
-    return outcome, ScaledObjectHistory(
-        hpa, tuple(failures), memory.executor, memory.polled_at_seconds
-    )
+    return outcome, replace(memory, hpa=hpa, failures=tuple(failures))
 
 
 def _polled(
@@ -184,7 +255,7 @@ def _polled(
     now: float,
 ) -> tuple[int, ScaledObjectHistory]:
     """Run KEDA's own loop where a poll is due."""
-    if now < memory.polled_at_seconds + POLL_SECONDS:
+    if now < memory.polled_at_seconds + scaled.poll_seconds:
         return replicas, memory
     spec = ExecutorSpec(
         min_replicas=variant.min_replicas,
@@ -193,4 +264,4 @@ def _polled(
     )
     before = memory.executor or ExecutorHistory(created_at_seconds=now)
     replicas, executor = poll(spec, before, replicas, active=busy.active, error=busy.error, now=now)
-    return replicas, ScaledObjectHistory(memory.hpa, memory.failures, executor, now)
+    return replicas, replace(memory, executor=executor, polled_at_seconds=now)

@@ -138,9 +138,13 @@ def _counted(
     before: tuple[tuple[float, float, float], ...], traffic: TrafficReading, now: float
 ) -> tuple[tuple[float, float, float], ...]:
     """What was counted and reaches into the last 60 s."""
-    if not isinstance(traffic, Missing) and traffic.to_seconds > traffic.from_seconds:
+    if not isinstance(traffic, Missing) and traffic.from_seconds >= _counted_until(before):
         before = (*before, (traffic.from_seconds, traffic.to_seconds, traffic.requests))
     return tuple(part for part in before if part[1] > now - WINDOW_SECONDS)
+
+
+def _counted_until(counted: Sequence[tuple[float, float, float]]) -> float:
+    return counted[-1][1] if counted else -math.inf
 
 
 def _qps(counted: Sequence[tuple[float, float, float]]) -> float:
