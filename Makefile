@@ -38,7 +38,7 @@ generate: .venv/installed
 # The locks pin every package by hash and name no index; those of the images hold a part of the first.
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate pyproject.toml
 lock:
-	$(LOCK) --extra simulations --extra emulator --extra dask --group dev -o requirements.lock
+	$(LOCK) --extra simulations --extra emulator --extra dask --extra peers --group dev -o requirements.lock
 	$(LOCK) --constraint requirements.lock -o requirements-runtime.lock
 	$(LOCK) --constraint requirements.lock --extra simulations --extra emulator -o requirements-emulator.lock
 
