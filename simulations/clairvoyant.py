@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from controller.core.domain.variant import Role, Variant
+from controller.core.performance.mix import TokenMix
 from simulations.reference.bound import (
     Assumptions,
     LowerBound,
@@ -17,10 +18,14 @@ from simulations.reference.plan import Aim, CapacityTable, better_of, pose
 from simulations.reference.plan import reference_plan as search
 from simulations.results import PolicyResult
 from simulations.setup import Prepared
-from simulations.traces.trace import Arrivals
+from simulations.traces.slicing import slice_trace
+from simulations.traces.trace import Arrivals, Trace
 from simulations.world.replay import replay_path
 from simulations.world.world import Setup
 
+#: Parts of a trace whose requests' lengths are looked at by themselves, and requests looked at.
+_PARTS = 24
+_PART_SAMPLE = 4000
 #: Bucket of the reference plan's dynamic programme, in seconds.
 PLAN_BUCKET_SECONDS = 60.0
 
@@ -116,19 +121,38 @@ def _most(setup: Setup, variant: Variant) -> int:
     return max(variant.min_replicas, min(variant.max_replicas, quota // variant.gpus_per_replica))
 
 
+def _local_mixes(trace: Trace) -> list[TokenMix]:
+    """The token mix of each of ``_PARTS`` parts of a trace that has requests."""
+    edges = np.linspace(0.0, trace.duration_seconds, _PARTS + 1)
+    busy = trace.demand_sums(edges).requests >= _PART_SAMPLE
+    return [
+        TokenMix.from_samples(*slice_trace(trace, low, high).token_sample(_PART_SAMPLE, seed=0))
+        for low, high, enough in zip(edges[:-1], edges[1:], busy, strict=True)
+        if enough
+    ]
+
+
 class _Tables:
-    """Capacity of every allocation, by token mix, as the performance model has it."""
+    """Capacity of every allocation, by token mix, as the performance model has it.
+
+    How lengths spread about their means changes with the hour as the means do, and capacity with
+    both: for a mix, the spread is taken from that part of the trace whose means are nearest.
+    """
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         setup = prepared.setup
+        self._mixes = _local_mixes(setup.trace) or [prepared.mix]
+        self._means = np.log([[mix.prompt_mean, mix.output_mean] for mix in self._mixes])
         highest = tuple(_most(setup, variant) for variant in setup.policy.variants)
         self._highest = highest
         self._counts = np.indices(tuple(n + 1 for n in highest)).reshape(len(highest), -1).T
 
     def __call__(self, prompt_tokens_mean: float, output_tokens_mean: float) -> CapacityTable:
         """Return the table for requests of these mean tokens and the scenario's shape."""
-        mix = self._prepared.mix.with_means(prompt_tokens_mean, output_tokens_mean)
+        wanted = np.log([max(prompt_tokens_mean, 1.0), max(output_tokens_mean, 1.0)])
+        nearest = int(np.argmin(np.sum((self._means - wanted) ** 2, axis=1)))
+        mix = self._mixes[nearest].with_means(prompt_tokens_mean, output_tokens_mean)
         fleet = self._prepared.capacity.with_mix(mix)
         requests = fleet.table(self._highest)
         degraded = fleet.degraded_shares(self._counts).reshape(requests.shape)
