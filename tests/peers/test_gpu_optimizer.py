@@ -33,7 +33,7 @@ from controller.core.performance.capacity import fleet_capacity
 from controller.core.performance.mix import TokenMix
 from simulations.peers.aibrix import optimizer_program
 from simulations.peers.aibrix.optimizer_clusters import clusters
-from simulations.peers.aibrix.optimizer_profile import nearest_cell, throughput
+from simulations.peers.aibrix.optimizer_profile import nearest_cell, throughput, throughputs
 from simulations.peers.aibrix.optimizer_program import Bucket, cheapest_parts, replicas
 from simulations.peers.aibrix.optimizer_sizes import SizeWindow
 from simulations.peers.peer import NotApplicable, PeerFacts
@@ -245,6 +245,18 @@ def test_longer_requests_lower_the_throughput() -> None:
     short, long = throughput(primary, slo, (8, 7)), throughput(primary, slo, (11, 7))
     assert short > long > 0.0
     assert throughput(primary, replace(slo, ttft_seconds=0.01), (11, 7)) == 0.0
+    assert throughput(primary, replace(slo, target=0.9), (8, 7)) > short
+
+
+def test_prompts_that_nothing_serves_count_as_the_longest_served() -> None:
+    """A prompt of over a second belongs to the last cell of the grid; where some serve it, not."""
+    slo = policy().slo
+    fast = policy().variants[0]
+    slow = replace(fast, profile=replace(PROFILE, delta_milliseconds=0.3))
+    assert throughputs((slow,), slo, (13, 7)) == throughputs((slow,), slo, (10, 7)) > (0.0,)
+    assert throughputs((slow, fast), slo, (13, 7)) == (0.0, throughput(fast, slo, (13, 7)))
+    hopeless = replace(slo, ttft_seconds=0.001)
+    assert throughputs((slow, fast), hopeless, (13, 7)) == (0.0, 0.0)
 
 
 def planned(

@@ -16,7 +16,7 @@ from controller.core.domain.variant import Variant
 from simulations.peers.account import peer_decision
 from simulations.peers.aibrix.law import AibrixHistory, AibrixSpec, Strategy, decide, started
 from simulations.peers.aibrix.optimizer_clusters import clusters
-from simulations.peers.aibrix.optimizer_profile import nearest_cell, throughput
+from simulations.peers.aibrix.optimizer_profile import nearest_cell, throughputs
 from simulations.peers.aibrix.optimizer_program import PARTS, Bucket, cheapest_parts, replicas
 from simulations.peers.aibrix.optimizer_sizes import SizeWindow
 
@@ -34,14 +34,21 @@ class OptimizerPlanner:
     """``tested`` are the variants as their benchmark found them, in the policy's order.
 
     ``autoscaled`` False takes the optimizer's replicas at once. ``target_parts`` are hundredths of
-    a replica per replica: less than 100 leaves room.
+    a replica per replica: less than 100 leaves room. ``percentile`` of the requests meet the SLO
+    in the profile.
     """
 
     def __init__(
-        self, tested: tuple[Variant, ...], *, target_parts: float, autoscaled: bool
+        self,
+        tested: tuple[Variant, ...],
+        *,
+        target_parts: float,
+        percentile: float,
+        autoscaled: bool,
     ) -> None:
         self._tested = tested
         self._target = target_parts
+        self._percentile = percentile
         self._autoscaled = autoscaled
 
     def initial(self, policy: Policy, past: PastTraffic | None) -> OptimizerHistory:
@@ -102,11 +109,12 @@ class OptimizerPlanner:
         self, policy: Policy, cells: Mapping[tuple[int, int], float], rate: float
     ) -> tuple[Bucket, ...]:
         """Share the whole rate out by the clusters; sizes in none of them add to all alike."""
+        slo = replace(policy.slo, target=self._percentile / 100.0)
         clustered = sum(cells.values())
         return tuple(
             Bucket(
                 rate * requests / clustered,
-                tuple(throughput(variant, policy.slo, cell) for variant in self._tested),
+                throughputs(self._tested, slo, cell),
             )
             for cell, requests in sorted(cells.items())
         )
