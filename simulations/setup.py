@@ -17,7 +17,11 @@ from simulations.engine.kernel import MAX_SLOTS
 from simulations.scenario import InvalidScenario, ReplicaSpec, ScenarioSpec
 from simulations.traces.opening import open_trace
 from simulations.traces.readers.columns import ColumnMapping
-from simulations.traces.scaling import scaled_to_peak, scaling_report
+from simulations.traces.scaling import (
+    peak_requests_per_second,
+    scaled_to_peak,
+    scaling_report,
+)
 from simulations.traces.slicing import past_traffic, slice_trace
 from simulations.traces.trace import Trace
 from simulations.world.ceiling import ceiling
@@ -45,6 +49,14 @@ _SPARE_SLOTS = 8
 
 #: Request pairs drawn to describe a trace's token mix.
 MIX_SAMPLE = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recorded:
+    """Traffic that came to a fleet: replayed at its own scale and time, from a Unix time on."""
+
+    trace: Trace
+    starts_at_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +92,7 @@ def prepare(
     spec: ScenarioSpec,
     base: Path,
     *,
-    trace: Path | None = None,
+    trace: Path | Recorded | None = None,
     columns: ColumnMapping | None = None,
     peak_replicas: float | None = None,
     from_seconds: float | None = None,
@@ -90,7 +102,8 @@ def prepare(
 
     Another ``trace`` is replayed from end to end with tokens of its own: the file's part and
     tokens belong to the file's trace. ``columns`` are that trace's, where its format is no known
-    one. Decisions are carried out whatever the mode: a replay is there to see what they would do.
+    one. Recorded traffic is not scaled, and no fleet is too small for it. Decisions are carried
+    out whatever the mode: a replay is there to see what they would do.
 
     Raises:
         InvalidScenario: a field cannot be resolved.
@@ -98,22 +111,31 @@ def prepare(
     """
     whole = _open(spec, base, trace, columns)
     start, end = _part(spec, whole, other=trace is not None, asked=(from_seconds, to_seconds))
-    span = (TRACE_EPOCH_SECONDS + start, TRACE_EPOCH_SECONDS + end)
+    recorded = trace if isinstance(trace, Recorded) else None
+    epoch = TRACE_EPOCH_SECONDS if recorded is None else recorded.starts_at_seconds
+    span = (epoch + start, epoch + end)
     declared = replace(with_windows(spec.policy(), *span), mode=Mode.AUTO)
     prompt, output = slice_trace(whole, start, end).token_sample(MIX_SAMPLE, seed=0)
     mix = TokenMix.from_samples(prompt, output)
     primary = declared.indices(Role.PRIMARY)[0]
-    replicas = _peak_replicas(spec, declared, peak_replicas)
     unlimited = _capacity(_true(spec, declared), mix)
-    peak = unlimited.capacity(_only(declared, primary, max(1, round(replicas))))
-    peak *= replicas / max(1, round(replicas))
+    if recorded is None:
+        replicas = _peak_replicas(spec, declared, peak_replicas)
+        peak = unlimited.capacity(_only(declared, primary, max(1, round(replicas))))
+        peak *= replicas / max(1, round(replicas))
+    else:
+        _check_slots(declared)
+        peak = peak_requests_per_second(whole, start, end)
+        replicas = _carrying(unlimited, primary, peak)
     limits = tuple(
         _queue_limit(spec, declared, unlimited, v) for v in range(len(declared.variants))
     )
     policy = _with_queue_limits(declared, limits)
-    scaled = _scaled(spec, whole, peak, (start, end), other=trace is not None)
+    scaled = whole
+    if recorded is None:
+        scaled = _scaled(spec, whole, peak, (start, end), other=trace is not None)
     replayed = slice_trace(scaled, start, end)
-    past = past_traffic(scaled, start, TRACE_EPOCH_SECONDS) if start > 0.0 else None
+    past = past_traffic(scaled, start, epoch) if start > 0.0 else None
     capacity = _capacity(_true(spec, policy), mix)
     pools = _pools(spec, policy)
     return Prepared(
@@ -128,7 +150,7 @@ def prepare(
             initial_allocation=_warm(policy, primary, capacity, replayed),
             max_replicas=_slots(policy),
             warmup_seconds=min(spec.warmup_seconds, 0.2 * (end - start)),
-            origin_seconds=TRACE_EPOCH_SECONDS + start,
+            origin_seconds=span[0],
             seed=spec.seeds[0],
         ),
         mix=mix,
@@ -145,10 +167,15 @@ def prepare(
 
 
 def _open(
-    spec: ScenarioSpec, base: Path, override: Path | None, columns: ColumnMapping | None
+    spec: ScenarioSpec,
+    base: Path,
+    override: Path | Recorded | None,
+    columns: ColumnMapping | None,
 ) -> Trace:
     """The trace as it is, before any scaling."""
     source = spec.trace
+    if isinstance(override, Recorded):
+        return override.trace
     if override is not None:
         if not override.is_file():
             raise InvalidScenario(f"--trace: no file {override}; give a trace that exists")
@@ -216,12 +243,28 @@ def _peak_replicas(spec: ScenarioSpec, policy: Policy, asked: float | None) -> f
             f"peakReplicas (--peak-replicas): found {replicas:g}; write a number above 0 and at "
             f"most the variants' maxReplicas together, {most}, or raise those"
         )
+    _check_slots(policy)
+    return replicas
+
+
+def _check_slots(policy: Policy) -> None:
     if _slots(policy) > MAX_SLOTS:
+        most = sum(variant.max_replicas for variant in policy.variants)
         raise InvalidScenario(
             f"modelDeployment.spec.variants: maxReplicas are {most} together; the simulated fleet "
             f"has room for {(MAX_SLOTS - _SPARE_SLOTS) // 2}"
         )
-    return replicas
+
+
+def _carrying(capacity: FleetCapacity, primary: int, requests_per_second: float) -> int:
+    """The replicas of the first Primary that a peak needs, however many may run."""
+    try:
+        return max(1, capacity.required_replicas(primary, requests_per_second))
+    except ValueError as error:
+        raise InvalidScenario(
+            f"modelDeployment.spec: {error} within the SLO's objectives; correct the variant's "
+            "performance, or the thresholds"
+        ) from error
 
 
 def _slots(policy: Policy) -> int:
@@ -347,6 +390,6 @@ def _warm(policy: Policy, primary: int, capacity: FleetCapacity, trace: Trace) -
     first = trace.demand(60.0).requests[:5] / 60.0
     needed = capacity.required_replicas(primary, 1.1 * float(np.max(first)))
     return tuple(
-        max(variant.min_replicas, needed if v == primary else 0)
+        min(max(variant.min_replicas, needed if v == primary else 0), variant.max_replicas)
         for v, variant in enumerate(policy.variants)
     )

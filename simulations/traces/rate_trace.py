@@ -23,7 +23,9 @@ class RateTrace:
     Arrivals are a Poisson process whose rate follows ``level.level_of`` the counts, and tokens are
     independent draws, both seeded by (``seed``, chunk index). ``local_dispersion`` above 1 makes
     one-second counts negative binomial with that index of dispersion (variance / mean) around the
-    level, as short bursts do; it is the bracketed figure of ``describe``.
+    level, as short bursts do; it is the bracketed figure of ``describe``. Where ``recorded``, the
+    counts are of requests that came, and just so many arrive at random times in their bucket:
+    drawing them again would add noise to noise.
     """
 
     name: str
@@ -33,6 +35,7 @@ class RateTrace:
     imputed: NDArray[np.bool_]
     seed: int = 0
     local_dispersion: float = 1.0
+    recorded: bool = False
     chunk_seconds: float = 0.0
     _level: Level = field(init=False, repr=False)
     _demands: dict[float, Demand] = field(init=False, repr=False)
@@ -47,6 +50,8 @@ class RateTrace:
             raise InvalidTrace(f"{self.name}: requests must be finite and not negative")
         if not self.local_dispersion >= 1.0:
             raise InvalidTrace(f"{self.name}: local_dispersion must be at least 1 (Poisson)")
+        if self.recorded and self.local_dispersion > 1.0:
+            raise InvalidTrace(f"{self.name}: recorded counts have a dispersion of their own")
         if self.chunk_seconds == 0.0:
             whole = max(1.0, np.ceil(_SHORTEST_CHUNK_SECONDS / self.bucket_seconds))
             object.__setattr__(self, "chunk_seconds", float(whole) * self.bucket_seconds)
@@ -81,7 +86,7 @@ class RateTrace:
         opening = starts / self.bucket_seconds - bucket
         closing = edges[1:] / self.bucket_seconds - bucket
         expected = self._expected(bucket, opening, closing)
-        counts = generator.poisson(self._modulated(generator, expected))
+        counts = self._counts(generator, expected)
         cell = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
         where = _ordered_uniforms(generator, counts, cell)
         tilted = self._level.rise[bucket] != 0.0
@@ -122,7 +127,7 @@ class RateTrace:
         filled = np.append(0.0, np.cumsum(self.imputed))[bucket] + share * self.imputed[bucket]
         requests = expected
         if generator is not None:
-            requests = generator.poisson(self._modulated(generator, expected)).astype(np.float64)
+            requests = self._counts(generator, expected).astype(np.float64)
         drawn = np.divide(requests, expected, out=np.ones_like(expected), where=expected > 0.0)
         return DemandSums(
             requests=requests,
@@ -168,6 +173,13 @@ class RateTrace:
     ) -> NDArray[np.float64]:
         inside = self._level.before(closing, bucket) - self._level.before(opening, bucket)
         return np.maximum(inside * self.bucket_seconds, 0.0)
+
+    def _counts(
+        self, generator: np.random.Generator, expected: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        if self.recorded:
+            return np.rint(expected).astype(np.int64)
+        return generator.poisson(self._modulated(generator, expected))
 
     def _modulated(
         self, generator: np.random.Generator, expected: NDArray[np.float64]

@@ -34,7 +34,7 @@ def replay_path(
     misses, requests = np.zeros(buckets), np.zeros(buckets)
     for tick in range(scorer.ticks):
         if tick % ticks_per_bucket == 0:
-            _follow(world, path.at(world.seconds), weights)
+            follow(world, path.at(world.seconds), weights)
         bucket = min(tick // ticks_per_bucket, buckets - 1)
         scorer.placed(tick)
         ended, good = scorer.advance(tick)
@@ -51,7 +51,7 @@ def replay_path(
     return result, outcome
 
 
-def _follow(world: World, wanted: Allocation, weights: Weights) -> None:
+def follow(world: World, wanted: Allocation, weights: Weights) -> None:
     """Bring the Ready replicas to ``wanted`` now, and the traffic with them."""
     present = tuple(world.cluster.desired)
     if wanted == present:

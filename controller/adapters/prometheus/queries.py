@@ -56,7 +56,7 @@ class Queries:
 
 def readings(profiles: Sequence[EngineProfile], edges: Edges, *, recorded: bool) -> Queries:
     """What every cycle reads: counters, gauges, their time, and buckets at ``edges``."""
-    wanted = _alternatives(sorted(edges.ttft | edges.tpot))
+    wanted = alternatives(sorted(edges.ttft | edges.tpot))
     expression = f'{RECORDED_READINGS}{{part!~"{_BUCKETS}"}}'
     if edges.ttft | edges.tpot:
         expression += f' or {RECORDED_READINGS}{{part=~"{_BUCKETS}",le=~{wanted}}}'
@@ -87,12 +87,12 @@ def arrivals(profile: ArrivalsProfile, values: Iterable[str]) -> str:
     labels = [profile.name_label, *profile.instance_labels]
     if profile.namespace_label is not None:
         labels.append(profile.namespace_label)
-    matchers = f"{profile.name_label}=~{_alternatives(sorted(values))}"
+    matchers = f"{profile.name_label}=~{alternatives(sorted(values))}"
     by = f"by ({', '.join(labels)})"
-    selectors = [_selector(family, matchers) for family in profile.counter]
-    counts = _or(f"sum {by} ({selector})" for selector in selectors)
-    times = _or(f"min {by} (timestamp({selector}))" for selector in selectors)
-    return _or((_part("arrivals", counts, profile.name), _part("time", times, profile.name)))
+    selectors = [selector(family, matchers) for family in profile.counter]
+    counts = any_of(f"sum {by} ({selector})" for selector in selectors)
+    times = any_of(f"min {by} (timestamp({selector}))" for selector in selectors)
+    return any_of((part("arrivals", counts, profile.name), part("time", times, profile.name)))
 
 
 def history(
@@ -100,9 +100,9 @@ def history(
 ) -> str:
     """What one engine counted per window, by namespace and model, for these (namespace, model)."""
     namespaces, models = (sorted(set(names)) for names in zip(*places, strict=True))
-    matchers = f"{profile.namespace_label}=~{_alternatives(namespaces)}"
+    matchers = f"{profile.namespace_label}=~{alternatives(namespaces)}"
     if profile.model_label is not None:
-        matchers += f",{profile.model_label}=~{_alternatives(models)}"
+        matchers += f",{profile.model_label}=~{alternatives(models)}"
     by = f"by ({', '.join(_place(profile))})"
     window = f"[{window_seconds:g}s]"
     counters: tuple[tuple[str, Families], ...] = (
@@ -114,15 +114,15 @@ def history(
         ("output_tokens", profile.output_tokens),
     )
     parts = [
-        _part(
+        part(
             name,
-            _or(f"sum {by} (increase({_selector(each, matchers)}{window}))" for each in families),
+            any_of(f"sum {by} (increase({selector(each, matchers)}{window}))" for each in families),
         )
         for name, families in counters
         if families
     ]
     parts += [
-        _part(name, _or(f"sum {by} ({_selector(family, matchers)})" for family in families))
+        part(name, any_of(f"sum {by} ({selector(family, matchers)})" for family in families))
         for name, families in (("running", profile.running), ("waiting", profile.waiting))
     ]
     return _of_profile(profile, parts)
@@ -133,13 +133,13 @@ def arrivals_history(profile: ArrivalsProfile, values: Iterable[str], window_sec
     labels = [profile.name_label]
     if profile.namespace_label is not None:
         labels.append(profile.namespace_label)
-    matchers = f"{profile.name_label}=~{_alternatives(sorted(values))}"
-    counts = _or(
+    matchers = f"{profile.name_label}=~{alternatives(sorted(values))}"
+    counts = any_of(
         f"sum by ({', '.join(labels)}) "
-        f"(increase({_selector(family, matchers)}[{window_seconds:g}s]))"
+        f"(increase({selector(family, matchers)}[{window_seconds:g}s]))"
         for family in profile.counter
     )
-    return _part("received", counts, profile.name)
+    return part("received", counts, profile.name)
 
 
 def engine_readings(profile: EngineProfile, edges: Edges | None) -> str:
@@ -159,11 +159,11 @@ def engine_readings(profile: EngineProfile, edges: Edges | None) -> str:
         ("output_tokens", "sum", profile.output_tokens),
     )
     # The oldest of a pod's series: one that is scraped at several ports is as old as any of them.
-    time = _or(f"min {by} (timestamp({_selector(family)}))" for family in profile.running)
+    time = any_of(f"min {by} (timestamp({selector(family)}))" for family in profile.running)
     down = f"max by ({profile.namespace_label}, {profile.pod_label}) (up == 0)"
-    parts = [_part("time", time), _part("down", down), _part("twice", _scraped_twice(profile))]
+    parts = [part("time", time), part("down", down), part("twice", _scraped_twice(profile))]
     parts += [
-        _part(name, _or(f"{how} {by} ({_selector(family)})" for family in families))
+        part(name, any_of(f"{how} {by} ({selector(family)})" for family in families))
         for name, how, families in sums
         if families
     ]
@@ -181,11 +181,11 @@ def engine_readings(profile: EngineProfile, edges: Edges | None) -> str:
 def engine_lengths(profile: EngineProfile) -> str:
     """One engine's token lengths: buckets at the edges of the 1-2-5 series."""
     by = f"by ({', '.join((*profile.labels, 'le'))})"
-    le = f"le=~{_literal(_LENGTHS_LE)}"
+    le = f"le=~{literal(_LENGTHS_LE)}"
     return _of_profile(
         profile,
         [
-            _part(name, f"sum {by} ({_bucket(bucket, le)})")
+            part(name, f"sum {by} ({_bucket(bucket, le)})")
             for name, histograms in (
                 ("prompt_lengths", profile.prompt_lengths),
                 ("output_lengths", profile.output_lengths),
@@ -204,8 +204,8 @@ def _engine_edges(profile: EngineProfile) -> str:
         ("gaps", profile.gaps),
     ):
         if histograms:
-            each = _or(f"group {by} ({_bucket(bucket)})" for bucket in histograms)
-            parts.append(_part(f"{name}_bucket", each))
+            each = any_of(f"group {by} ({_bucket(bucket)})" for bucket in histograms)
+            parts.append(part(f"{name}_bucket", each))
     return _of_profile(profile, parts)
 
 
@@ -213,9 +213,9 @@ def _scraped_twice(profile: EngineProfile) -> str:
     """Pods with more series than ranks: by two scrape jobs all would be summed twice."""
     by = f"by ({', '.join(profile.labels)})"
     ranks = f"by ({', '.join((*profile.labels, *profile.rank_labels))})"
-    return _or(
+    return any_of(
         f"(count {by} ({series}) > count {by} (group {ranks} ({series})))"
-        for series in (_selector(family) for family in profile.running)
+        for series in (selector(family) for family in profile.running)
     )
 
 
@@ -234,15 +234,15 @@ def _histogram_parts(
     for histogram in histograms:
         unless = f" unless {on} ({' or '.join(before)})" if before else ""
         counts.append(f"(sum by ({labels}) ({histogram.name}_count){unless})")
-        le = "" if wanted is None else f"le=~{_alternatives(sorted(wanted))}"
+        le = "" if wanted is None else f"le=~{alternatives(sorted(wanted))}"
         selector = _bucket(histogram, le)
         buckets.append(f"(sum by ({labels}, le) ({selector}){unless})")
         before.append(f"{histogram.name}_count")
     if not histograms:
         return []
-    parts = [_part(f"{name}_count", _or(counts))]
+    parts = [part(f"{name}_count", any_of(counts))]
     if wanted is None or wanted:
-        parts.append(_part(f"{name}_bucket", _or(buckets)))
+        parts.append(part(f"{name}_bucket", any_of(buckets)))
     return parts
 
 
@@ -252,17 +252,19 @@ def _place(profile: EngineProfile) -> tuple[str, ...]:
 
 
 def _of_profile(profile: EngineProfile, parts: Iterable[str]) -> str:
-    return f'label_replace({_or(parts)}, "profile", {_literal(profile.name)}, "", "")'
+    return f'label_replace({any_of(parts)}, "profile", {literal(profile.name)}, "", "")'
 
 
-def _part(name: str, expression: str, profile: str | None = None) -> str:
-    part = f'label_replace({expression}, "part", "{name}", "", "")'
+def part(name: str, expression: str, profile: str | None = None) -> str:
+    """An expression whose series are told apart from others' by the label ``part``."""
+    named = f'label_replace({expression}, "part", "{name}", "", "")'
     if profile is None:
-        return part
-    return f'label_replace({part}, "profile", {_literal(profile)}, "", "")'
+        return named
+    return f'label_replace({named}, "profile", {literal(profile)}, "", "")'
 
 
-def _or(expressions: Iterable[str]) -> str:
+def any_of(expressions: Iterable[str]) -> str:
+    """All of them; of series with equal labels those of the first that has them."""
     return " or ".join(expressions)
 
 
@@ -270,26 +272,26 @@ def _bucket(histogram: Buckets, matchers: str = "") -> str:
     return f"{histogram.name}_bucket{{{matchers}}}" if matchers else f"{histogram.name}_bucket"
 
 
-def _selector(family: Family, extra: str = "") -> str:
+def selector(family: Family, extra: str = "") -> str:
     """Series of a family; several names make one selector, whose series are summed."""
     matchers = [
-        f"{label}=~{_alternatives(values)}" for label, values in sorted(family.matching.items())
+        f"{label}=~{alternatives(values)}" for label, values in sorted(family.matching.items())
     ]
     if extra:
         matchers.append(extra)
     name = family.names[0]
     if len(family.names) > 1:
         name = ""
-        matchers.insert(0, f"__name__=~{_alternatives(family.names)}")
+        matchers.insert(0, f"__name__=~{alternatives(family.names)}")
     return f"{name}{{{','.join(matchers)}}}" if matchers else name
 
 
-def _alternatives(values: Iterable[str]) -> str:
+def alternatives(values: Iterable[str]) -> str:
     """A regular expression that matches exactly these values, as a string of PromQL."""
-    return _literal("|".join(re.escape(value) for value in values))
+    return literal("|".join(re.escape(value) for value in values))
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A string of PromQL: its escapes are those of JSON."""
     return json.dumps(text, ensure_ascii=False)
 
@@ -307,7 +309,7 @@ def _queries(
     raw = [p for p in profiles if p not in ready]
     size = min(_GROUPS, len(raw))
     groups = [raw[i::size] for i in range(size)]
-    expressions = [_or(expression(profile) for profile in group) for group in groups]
+    expressions = [any_of(expression(profile) for profile in group) for group in groups]
     names = [tuple(profile.name for profile in group) for group in groups]
     if ready and recorded is not None:
         expressions.append(recorded)
