@@ -8,14 +8,7 @@ from controller.core.domain.policy import RoutingLaw
 from controller.core.domain.variant import Role
 from controller.ports import Planner
 from simulations.peers.hpa.metrics import Tolerance
-from simulations.peers.peer import (
-    InvalidSetting,
-    Knob,
-    NotApplicable,
-    Peer,
-    PeerFacts,
-    Settings,
-)
+from simulations.peers.peer import Knob, NotApplicable, Peer, PeerFacts, Settings
 from simulations.peers.wva.planner import (
     WINDOW_SECONDS,
     Recommender,
@@ -44,14 +37,14 @@ _V1_KNOBS = (
     Knob(
         name="kv_threshold",
         default=_V1.kv_use,
-        values=(0.5, 0.6, 0.7, 0.8, 0.9),
+        values=(0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8),
         least=_V1.spare_kv,
         most=1.0,
     ),
     Knob(
         name="queue_threshold",
         default=_V1.waiting,
-        values=(4.0, 5.0, 10.0, 20.0),
+        values=(4.0, 5.0, 10.0),
         least=_V1.spare_waiting,
     ),
     _WINDOW,
@@ -61,14 +54,14 @@ _V2_KNOBS = (
     Knob(
         name="scale_up_threshold",
         default=SCALE_UP_THRESHOLD,
-        values=(0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 0.95),
+        values=(0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.85),
         least=0.01,
         most=1.0,
     ),
     Knob(
         name="scale_down_boundary",
         default=SCALE_DOWN_BOUNDARY,
-        values=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+        values=(0.1, 0.3, 0.7),
         least=0.01,
         most=1.0,
     ),
@@ -110,10 +103,8 @@ def _v2(
 ) -> Planner[Any]:
     up, down = settings["scale_up_threshold"], settings["scale_down_boundary"]
     if down > up:
-        raise InvalidSetting(
-            f"scale_down_boundary: found {down:g} above scale_up_threshold {up:g}; write one at "
-            "most as high"
-        )
+        # Tuning crosses all values; a user who lowers one alone lowers the other with it.
+        down = up * SCALE_DOWN_BOUNDARY / SCALE_UP_THRESHOLD
     analyzer = Analyzer(
         release=Release.NEW,
         scale_up_threshold=up,

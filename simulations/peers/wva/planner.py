@@ -264,7 +264,10 @@ class WvaPlanner:
             remembered.append(after)
         woken = _woken(policy, observation, remembered)
         if woken is not None:
-            remembered = [memory and replace(memory, desired=1) for memory in remembered]
+            remembered = [
+                memory and replace(memory, desired=replicas)
+                for memory, replicas in zip(remembered, woken, strict=True)
+            ]
         decision = told(policy, observation, outcomes, woken)
         return decision, replace(history, variants=tuple(remembered))
 
@@ -331,7 +334,7 @@ def _view(seen: VariantObservation) -> EngineView | None:
 def _woken(
     policy: Policy, observation: Observation, memories: Sequence[VariantMemory | None]
 ) -> Allocation | None:
-    """One replica of every managed variant when a model asleep is asked for; else None."""
+    """One replica (or the minimum) of every managed variant as a model asleep is asked for."""
     observed = tuple(seen.desired for seen in observation.variants)
     managed = [memory is not None for memory in memories]
     if any(replicas for replicas, ours in zip(observed, managed, strict=True) if ours):
@@ -340,7 +343,7 @@ def _woken(
     if isinstance(traffic, Missing) or traffic.requests <= 0.0:
         return None
     return tuple(
-        min(1, variant.max_replicas) if ours else variant.min_replicas
+        min(max(1, variant.min_replicas), variant.max_replicas) if ours else variant.min_replicas
         for variant, ours in zip(policy.variants, managed, strict=True)
     )
 
