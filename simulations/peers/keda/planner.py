@@ -52,6 +52,11 @@ class Scraped:
     engines: tuple[EngineView, ...]
     now: float
 
+    @property
+    def newest(self) -> EngineView | None:
+        """The scrape that an instant query sees; None where the series are gone or were not got."""
+        return self.seen.engines if isinstance(self.seen, ScrapedVariant) else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query(AverageTarget):
