@@ -9,14 +9,8 @@ from controller.core.domain.variant import Role
 from controller.ports import Planner
 from simulations.peers.hpa.metrics import Tolerance
 from simulations.peers.peer import Knob, NotApplicable, Peer, PeerFacts, Settings
-from simulations.peers.wva.planner import (
-    WINDOW_SECONDS,
-    Recommender,
-    SaturationV1,
-    SaturationV2,
-    WvaPlanner,
-    chart_behavior,
-)
+from simulations.peers.wva.planner import WINDOW_SECONDS, WvaPlanner, chart_behavior
+from simulations.peers.wva.recommenders import Recommender, SaturationV1, SaturationV2
 from simulations.peers.wva.release import Release
 from simulations.peers.wva.saturation_v1 import Thresholds
 from simulations.peers.wva.saturation_v2 import (
