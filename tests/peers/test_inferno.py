@@ -384,6 +384,21 @@ def test_an_increase_waits_for_the_window() -> None:
     assert 8 <= first_quick <= 12
 
 
+def test_ten_pods_go_at_a_time() -> None:
+    """The chart's only rate policy is 10 pods in 150 s, both ways."""
+    rates: list[float | None] = [900.0] * 22 + [1.0] * 40
+    path = followed(
+        "inferno-slo-primary", policy(), rates, (1, 0), {"stabilization_window_seconds": 0.0}
+    )
+    counts = [primary for primary, _ in path]
+    assert counts[:12] == [11] * 10 + [21] * 2
+    assert max(counts) == 24  # the variant's maximum, below what is asked for
+    assert expected_replicas(900.0) > 24
+    for before, after in zip(counts, counts[10:], strict=False):
+        assert abs(after - before) <= 10
+    assert counts[-1] == 1
+
+
 def test_the_cheaper_variant_takes_the_whole_model() -> None:
     """The solver knows no quality: a much cheaper fallback gets all, the Primary its minimum."""
     path = followed("inferno-slo", policy(), [200.0] * 60, (8, 0))

@@ -42,8 +42,9 @@ def clusters(counts: Array) -> tuple[Cluster, ...]:
     if not counts.any():
         return ()
     # Everything below works on the part of the grid that holds requests.
-    corner, opposite = (bound(np.nonzero(counts), axis=1) for bound in (np.min, np.max))
-    counts = counts[corner[0] : opposite[0] + 1, corner[1] : opposite[1] + 1]
+    held = [np.flatnonzero(counts.any(axis=axis)) for axis in (1, 0)]
+    corner = (held[0][0], held[1][0])
+    counts = counts[corner[0] : held[0][-1] + 1, corner[1] : held[1][-1] + 1]
     near = ndimage.convolve(counts, _DISC.astype(np.float64), mode="constant")
     core = (counts > 0.0) & (near >= LEAST_REQUESTS)
     if not core.any():
