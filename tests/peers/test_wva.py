@@ -360,7 +360,7 @@ def fleets(draw: st.DrawFn) -> list[Candidate]:
 
 
 @given(fleet=fleets(), required=st.floats(0.0, 1e6), spare=st.floats(0.0, 1e6))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 def test_the_new_optimizer_keeps_bounds_and_moves_one_way(
     fleet: list[Candidate], required: float, spare: float
 ) -> None:
@@ -379,7 +379,8 @@ def test_the_new_optimizer_keeps_bounds_and_moves_one_way(
     else:
         assert max(change.values()) <= 0
         assert -moved_tokens <= spare
-        if any(one.replicas for one in fleet):
+        # A variant at zero may be the one protected, and then the last replica is not.
+        if all(one.replicas for one in fleet):
             assert any(targets.values())
 
 
