@@ -359,10 +359,10 @@ def fleets(draw: st.DrawFn) -> list[Candidate]:
     return candidates
 
 
-@given(fleet=fleets(), required=st.floats(0.0, 1e6), spare=st.floats(0.0, 1e6))
+@given(fleet=fleets(), required=st.integers(0, 1_000_000), spare=st.integers(0, 1_000_000))
 @settings(deadline=None, max_examples=300)
 def test_the_new_optimizer_keeps_bounds_and_moves_one_way(
-    fleet: list[Candidate], required: float, spare: float
+    fleet: list[Candidate], required: int, spare: int
 ) -> None:
     """Targets stay within bounds; need is met where there is room; spare is not overdrawn."""
     targets = optimized(Release.NEW, fleet, required, spare)
