@@ -343,6 +343,15 @@ def test_silence_is_the_minimum_and_blindness_is_not() -> None:
     assert set(planned("aibrix-gpu-optimizer", policy(), [None] * 40, (5, 2))) == {(5, 2)}
 
 
+@pytest.mark.parametrize("name", ["aibrix-gpu-optimizer", "aibrix-gpu-optimizer-direct"])
+def test_a_primary_always_answers(name: str) -> None:
+    """With minimums of 0 one Primary stays, or is started: at 0 no sizes would ever be seen."""
+    of = policy()
+    of = replace(of, variants=tuple(replace(one, min_replicas=0) for one in of.variants))
+    assert set(planned(name, of, [0.0] * 40, (0, 0))) == {(1, 0)}
+    assert planned(name, of, [0.0] * 40, (4, 0))[-1] == (1, 0)
+
+
 def test_too_few_requests_say_nothing() -> None:
     """Sizes too rare to make a cluster leave the replicas as they are."""
     path = planned("aibrix-gpu-optimizer-direct", policy(), [0.01] * 30, (5, 1))

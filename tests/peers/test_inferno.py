@@ -436,6 +436,8 @@ def test_a_sleeping_model_wakes() -> None:
     path = followed("inferno-slo", of, rates, (2, 0))
     assert path[47] == (0, 0)
     assert sum(path[-1]) == expected_replicas(50.0)
+    new = followed("inferno-slo", of, rates[-40:], (0, 0))
+    assert sum(new[-1]) == expected_replicas(50.0)
 
 
 def test_decisions_tell_their_reasons() -> None:

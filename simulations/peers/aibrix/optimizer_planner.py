@@ -2,8 +2,10 @@
 
 It optimises every 10 s; here once every plan call. What it finds is a metric per variant, in
 hundredths of a replica, that the variant's PodAutoscaler (strategy KPA) follows with a target of
-100. With the metrics missing the metric keeps its value, as the optimizer does when the gateway
-writes nothing it can read; with nothing but silence it is the minimum.
+100, and whose dead band keeps any number of replicas while the metric is within 10 % of that. With
+the metrics missing the metric keeps its value, as the optimizer does when the gateway writes nothing
+that it can read; with nothing but silence it is the minimum. The first Primary's minimum is at least
+1: sizes are known of answered requests only, so a model at 0 would never come back.
 """
 
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from dataclasses import dataclass, replace
 from controller.core.domain.decision import Allocation, Decision, Reason
 from controller.core.domain.observation import Missing, Observation, PastTraffic
 from controller.core.domain.policy import Policy
-from controller.core.domain.variant import Variant
+from controller.core.domain.variant import Role, Variant
 from simulations.peers.account import peer_decision
 from simulations.peers.aibrix.law import AibrixHistory, AibrixSpec, Strategy, decide, started
 from simulations.peers.aibrix.optimizer_clusters import clusters
@@ -61,7 +63,10 @@ class OptimizerPlanner:
             )
         return OptimizerHistory(
             window=SizeWindow(),
-            autoscalers=tuple(started(self._spec(variant)) for variant in policy.variants),
+            autoscalers=tuple(
+                started(self._spec(variant, low))
+                for variant, low in zip(policy.variants, _minimums(policy), strict=True)
+            ),
         )
 
     def plan(
@@ -93,7 +98,8 @@ class OptimizerPlanner:
     def _optimised(self, policy: Policy, window: SizeWindow) -> tuple[int, ...] | None:
         """The metric of every variant; None where too little is known to say anything."""
         if window.empty:
-            return tuple(PARTS * variant.min_replicas for variant in policy.variants)
+            # As written: the minimum is exported as it is, not in hundredths.
+            return _minimums(policy)
         cells: dict[tuple[int, int], float] = {}
         for cluster in clusters(window.counts()):
             cell = nearest_cell(cluster.prompt, cluster.output)
@@ -129,23 +135,33 @@ class OptimizerPlanner:
     ) -> tuple[Allocation, Allocation, tuple[AibrixHistory, ...]]:
         """Recommendations and decisions of the PodAutoscalers, and what they remember."""
         proposed, after, remembered = [], [], []
-        rows = zip(policy.variants, observed, parts, history.autoscalers, strict=True)
-        for variant, count, value, memory in rows:
+        minimums = _minimums(policy)
+        rows = zip(policy.variants, minimums, observed, parts, history.autoscalers, strict=True)
+        for variant, low, count, value, memory in rows:
             recommendation, desired, kept = decide(
-                self._spec(variant), memory, count, [[float(value)]], now
+                self._spec(variant, low), memory, count, [[float(value)]], now
             )
             proposed.append(count if recommendation is None else recommendation)
             after.append(count if desired is None else desired)
             remembered.append(kept)
         return tuple(proposed), tuple(after), tuple(remembered)
 
-    def _spec(self, variant: Variant) -> AibrixSpec:
+    def _spec(self, variant: Variant, min_replicas: int) -> AibrixSpec:
         return AibrixSpec(
             strategy=Strategy.KPA,
             targets=(self._target,),
-            min_replicas=variant.min_replicas,
+            min_replicas=min_replicas,
             max_replicas=variant.max_replicas,
         )
+
+
+def _minimums(policy: Policy) -> Allocation:
+    """Minimum of every variant."""
+    kept = policy.indices(Role.PRIMARY)[0]
+    return tuple(
+        max(variant.min_replicas, int(position == kept))
+        for position, variant in enumerate(policy.variants)
+    )
 
 
 def _limits(policy: Policy, after: Allocation) -> list[tuple[Reason, Allocation]]:
@@ -154,10 +170,7 @@ def _limits(policy: Policy, after: Allocation) -> list[tuple[Reason, Allocation]
         min(count, variant.max_replicas)
         for count, variant in zip(after, policy.variants, strict=True)
     )
-    at_least = tuple(
-        max(count, variant.min_replicas)
-        for count, variant in zip(at_most, policy.variants, strict=True)
-    )
+    at_least = tuple(max(count, low) for count, low in zip(at_most, _minimums(policy), strict=True))
     return [
         (Reason.STABILIZATION_WINDOW, after),
         (Reason.MAX_REPLICAS, at_most),

@@ -65,7 +65,8 @@ def _setup(name: str, fit: _Fit, roles: frozenset[Role]) -> Callable[..., Planne
             min_replicas=int(any(variant.min_replicas for variant in offered)),
         )
         window_seconds = round(settings["stabilization_window_seconds"])
-        return InfernoPlanner(accelerators, server, executor(window_seconds))
+        tokens = (round(facts.mix.prompt_mean), round(facts.mix.output_mean))
+        return InfernoPlanner(accelerators, server, executor(window_seconds), tokens)
 
     return setup
 

@@ -45,12 +45,18 @@ class InfernoHistory:
 class InfernoPlanner:
     """One server on one of the variants; a variant that is no candidate (None) has no HPA.
 
-    Such a variant stays at its minimum.
+    Such a variant stays at its minimum. ``tokens`` are the (prompt, output) means of the user's
+    benchmark, taken until any are seen: a model that starts at 0 replicas shows none.
     """
 
     def __init__(
-        self, accelerators: tuple[Accelerator | None, ...], server: Server, behavior: HpaBehavior
+        self,
+        accelerators: tuple[Accelerator | None, ...],
+        server: Server,
+        behavior: HpaBehavior,
+        tokens: tuple[int, int],
     ) -> None:
+        self._tokens = tokens
         self._accelerators = accelerators
         self._offered = tuple(one for one in accelerators if one is not None)
         self._server = server
@@ -65,7 +71,7 @@ class InfernoPlanner:
                 f"variants of {policy.namespace}/{policy.name}; give one per variant, None for none"
             )
         return InfernoHistory(
-            arrivals=Arrivals(),
+            arrivals=Arrivals(tokens=self._tokens),
             hpas=tuple(None if one is None else created() for one in self._accelerators),
         )
 

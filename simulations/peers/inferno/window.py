@@ -11,10 +11,10 @@ WINDOW_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
-    """Samples of the window, and the last (prompt, output) means that any of them had."""
+    """Samples of the window, and the last (prompt, output) means known."""
 
+    tokens: tuple[int, int]
     samples: tuple[Traffic, ...] = ()
-    tokens: tuple[int, int] | None = None
 
     def aged(self, now: float) -> "Arrivals":
         """Without the samples that ended a window ago."""
@@ -35,12 +35,13 @@ class Arrivals:
 
     @property
     def load(self) -> Load | None:
-        """None where nothing was seen, or requests but never their tokens."""
+        """None where nothing was seen."""
         seconds = sum(one.to_seconds - one.from_seconds for one in self.samples)
         if seconds <= 0.0:
             return None
-        rate = sum(one.requests for one in self.samples) / seconds
-        if rate > 0.0 and self.tokens is None:
-            return None
-        prompt, output = self.tokens or (0, 1)
-        return Load(requests_per_second=rate, prompt_tokens=prompt, output_tokens=output)
+        prompt, output = self.tokens
+        return Load(
+            requests_per_second=sum(one.requests for one in self.samples) / seconds,
+            prompt_tokens=prompt,
+            output_tokens=output,
+        )
