@@ -2,10 +2,10 @@
 
 It optimises every 10 s; here once every plan call. What it finds is a metric per variant, in
 hundredths of a replica, that the variant's PodAutoscaler (strategy KPA) follows with a target of
-100, and whose dead band keeps any number of replicas while the metric is within 10 % of that. With
-the metrics missing the metric keeps its value, as the optimizer does when the gateway writes nothing
-that it can read; with nothing but silence it is the minimum. The first Primary's minimum is at least
-1: sizes are known of answered requests only, so a model at 0 would never come back.
+100, and whose dead band keeps any number of replicas while the metric is within 10 % of that.
+With the metrics missing the metric keeps its value, as the optimizer does when the gateway writes
+nothing that it can read; with nothing but silence it is the minimum. The first Primary's minimum
+is at least 1: sizes are known of answered requests only, so a model at 0 would never come back.
 """
 
 from collections.abc import Mapping
