@@ -78,7 +78,7 @@ class DecodeProfile:
         return float(self._itl[self._row(context_tokens), column])
 
     def best_throughput(self, itl_milliseconds: float, context_tokens: float) -> float:
-        """Tokens/s per GPU at the fullest cell that holds this; where none does, at the emptiest."""
+        """Tokens/s per GPU at the fullest cell that holds this; if none does, at the emptiest."""
         row = self._row(context_tokens)
         held = np.nonzero(self._itl[row] <= itl_milliseconds)[0]
         return float(self._throughput[row, held[-1] if len(held) else 0])
@@ -116,9 +116,11 @@ class Release(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassicSpec:
-    """The planner's arguments; defaults are those of 1.0. A budget of None is without limit."""
+    """The planner's arguments; defaults are those of 1.0. A budget of None is without limit.
 
-    ttft_milliseconds: float = 500.0
+    Its target for the time to first token is in none of the formulas.
+    """
+
     itl_milliseconds: float = 50.0
     predictor: PredictorKind = PredictorKind.ARIMA
     correction: bool = True

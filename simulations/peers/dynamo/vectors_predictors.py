@@ -162,7 +162,6 @@ def _classic(document: dict[str, Any]) -> Iterator[Compared]:
     config = document["config"]
     budget = config["max_gpu_budget"]
     spec = ClassicSpec(
-        ttft_milliseconds=config["ttft_ms"],
         itl_milliseconds=config["itl_ms"],
         predictor=PredictorKind(config["load_predictor"]),
         correction=not config["no_correction"],
