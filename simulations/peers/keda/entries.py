@@ -17,9 +17,11 @@ _WAITING_TARGET = Knob(
     least=0.001,
 )
 
-_LLMD_WAITING = Knob(name="target_waiting", default=1.0, values=(1.0, 2.0, 5.0, 10.0), least=0.001)
+# Tuning tries more than the guides' sizes: from 16 running, made for 32B models, to the slots of
+# small ones, and KV shares that a replica reaches before its queue limit refuses.
+_LLMD_WAITING = Knob(name="target_waiting", default=1.0, values=(1.0, 5.0, 10.0, 25.0), least=0.001)
 _LLMD_RUNNING = Knob(
-    name="target_running", default=16.0, values=(8.0, 16.0, 32.0, 64.0, 128.0), least=0.001
+    name="target_running", default=16.0, values=(16.0, 32.0, 64.0, 96.0, 128.0, 192.0), least=0.001
 )
 _UP_WINDOW = Knob(
     name="up_window_seconds",
@@ -41,7 +43,11 @@ _BACKLOG = Knob(
     name="target_backlog_seconds", default=1.5, values=(0.5, 1.0, 1.5, 3.0), least=0.001
 )
 _KV_SHARE = Knob(
-    name="target_kv_share", default=0.8, values=(0.5, 0.6, 0.7, 0.8, 0.9), least=0.01, most=1.0
+    name="target_kv_share",
+    default=0.8,
+    values=(0.2, 0.3, 0.4, 0.5, 0.65, 0.8),
+    least=0.01,
+    most=1.0,
 )
 _UP_PERIOD = Knob(
     name="up_period_seconds", default=180.0, values=(15.0, 60.0, 180.0), least=1.0, most=1800.0
