@@ -2,6 +2,7 @@
 
 import typer
 
+from simulations.backtest.command import backtest
 from simulations.cli.reading import policies, report, traces
 from simulations.cli.replaying import compare, run
 from simulations.cli.scoreboard import scoreboard
@@ -11,5 +12,5 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (compare, scoreboard, run, traces, policies, report):
+for command in (compare, scoreboard, backtest, run, traces, policies, report):
     app.command()(command)

@@ -158,7 +158,10 @@ class SloPart(_Part):
 
 
 class ResultsDocument(_Part):
-    """All policies on one scenario, in the order in which they were run."""
+    """All policies on one scenario, in the order in which they were run.
+
+    ``caveats`` are what a reader must know before trusting the figures, a sentence or two each.
+    """
 
     scenario: str
     ceiling: Number
@@ -168,6 +171,7 @@ class ResultsDocument(_Part):
     slo: SloPart
     seeds: tuple[int, ...]
     reference_plan: PolicyPart
+    caveats: tuple[str, ...] = ()
 
     @property
     def plan_over_bound(self) -> float | None:

@@ -1,0 +1,1 @@
+"""A back-test on one's own history: read from Prometheus, replayed under every policy."""
