@@ -26,12 +26,12 @@ class Compared:
 
     @property
     def error(self) -> float:
-        """Relative error; of two that are both no number, 0; infinite where only one is."""
+        """Relative error, 0 within ``absolute``; infinite where only one of the two is a number."""
         if self.expected is None or self.found is None:
             return 0.0 if self.expected == self.found else math.inf
         if math.isnan(self.expected) or math.isnan(self.found):
             return 0.0 if math.isnan(self.expected) and math.isnan(self.found) else math.inf
-        if self.expected == self.found:
+        if self.expected == self.found or abs(self.found - self.expected) <= self.absolute:
             return 0.0
         if math.isinf(self.expected) or math.isinf(self.found):
             return math.inf
@@ -40,11 +40,7 @@ class Compared:
     @property
     def agrees(self) -> bool:
         """Whether the answers are the same within the tolerance."""
-        if self.error <= self.relative:
-            return True
-        if self.expected is None or self.found is None:
-            return False
-        return abs(self.found - self.expected) <= self.absolute
+        return self.error <= self.relative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,15 @@ _WORLD: tuple[str, ...] = (
     "simulations/scenario.py",
     "simulations/setup.py",
 )
+#: What several peers share: the account of a decision, and the HPA that carries most of them out.
+_PEERS = (
+    "simulations/peers/account.py",
+    "simulations/peers/load_test.py",
+    "simulations/peers/promql.py",
+    "simulations/peers/static.py",
+    "simulations/peers/hpa",
+    "simulations/policies.py",
+)
 _OWN = ("controller/core", "simulations/own.py", "simulations/foresight.py")
 _PLAN = ("simulations/reference", "simulations/clairvoyant.py")
 

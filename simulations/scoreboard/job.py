@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from simulations.clairvoyant import bound_at_aim, provable_bound, reference_plan
 from simulations.compare import run
-from simulations.peers.peer import NotApplicable
+from simulations.peers.peer import InvalidSetting, NotApplicable
 from simulations.scenario import ScenarioSpec
 from simulations.scoreboard.code import fingerprint, plan_fingerprint
 from simulations.scoreboard.row import LOWER_BOUND, REFERENCE_PLAN, TEST, Row, row_of
@@ -71,7 +71,7 @@ def carry_out(job: Job) -> tuple[Job, Row]:
     else:
         try:
             result = run(prepared, job.policy, job.seed)
-        except NotApplicable:
+        except (NotApplicable, InvalidSetting):
             return job, _row(job, None, 0.0)
     cell, policy, seed, part, code = job.key
     return job, row_of(
