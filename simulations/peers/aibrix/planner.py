@@ -75,12 +75,15 @@ class AibrixPlanner:
                 continue
             seen = observation.variants[position]
             values = _pod_values(autoscaler.metric, seen)
+            spec = _spec(autoscaler, policy.variants[position])
+            # A PodAutoscaler leaves a target at zero alone, so its Deployment is made with replicas.
+            current = max(seen.desired, spec.min_replicas)
             recommendation, desired, remembered[position] = decide(
-                _spec(autoscaler, policy.variants[position]), memory, seen.desired, [values], now
+                spec, memory, current, [values], now
             )
             blind = blind or recommendation is None
-            proposed[position] = seen.desired if recommendation is None else recommendation
-            cooled[position] = seen.desired if desired is None else desired
+            proposed[position] = current if recommendation is None else recommendation
+            cooled[position] = current if desired is None else desired
         decision = peer_decision(
             policy,
             observed,
