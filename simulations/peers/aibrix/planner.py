@@ -76,7 +76,7 @@ class AibrixPlanner:
             seen = observation.variants[position]
             values = _pod_values(autoscaler.metric, seen)
             spec = _spec(autoscaler, policy.variants[position])
-            # A PodAutoscaler leaves a target at zero alone, so its Deployment is made with replicas.
+            # A PodAutoscaler leaves a target at zero alone: its Deployment is made with replicas.
             current = max(seen.desired, spec.min_replicas)
             recommendation, desired, remembered[position] = decide(
                 spec, memory, current, [values], now
