@@ -7,12 +7,13 @@ import pytest
 from simulations.peers.vectors import Compared, VectorSet
 from simulations.trust.golden import GOLDEN, SETS, compared
 
-pytestmark = pytest.mark.skipif(
+needs_golden = pytest.mark.skipif(
     not GOLDEN.is_dir(), reason=f"golden vectors of the peers are not at {GOLDEN}"
 )
 CASES = [(vectors, file) for vectors in SETS for file in vectors.files]
 
 
+@needs_golden
 @pytest.mark.parametrize(("vectors", "file"), CASES, ids=[file for _, file in CASES])
 def test_answers_are_the_peers_own(vectors: VectorSet, file: str) -> None:
     """Every answer in the file is ours too, within the tolerance of the file."""
@@ -20,6 +21,15 @@ def test_answers_are_the_peers_own(vectors: VectorSet, file: str) -> None:
     assert answers
     wrong = [answer for answer in answers if not answer.agrees]
     assert not wrong, f"{len(wrong)} of {len(answers)} differ, first: {wrong[:3]}"
+
+
+@needs_golden
+def test_no_file_is_left_out() -> None:
+    """Every file of a peer that is compared at all is in exactly one of its sets."""
+    held = sorted(file for _, file in CASES)
+    peers = {file.partition("-")[0] for file in held}
+    there = sorted(path.stem for path in GOLDEN.glob("*.json"))
+    assert held == [file for file in there if file.partition("-")[0] in peers]
 
 
 def test_an_answer_agrees_within_its_tolerance_only() -> None:
