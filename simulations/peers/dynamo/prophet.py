@@ -8,6 +8,7 @@ import logging
 import warnings
 from datetime import datetime, timedelta
 from functools import lru_cache
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 from prophet import Prophet
@@ -38,6 +39,8 @@ def forecast(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = Prophet(uncertainty_samples=0)
-        model.fit(pd.DataFrame({"ds": times, "y": points}))
+        with TemporaryDirectory() as scratch:
+            # Stan's files would else stay until the process ends: 16 kB a fit.
+            model.fit(pd.DataFrame({"ds": times, "y": points}), output_dir=scratch)
         answer = model.predict(pd.DataFrame({"ds": [_START + timedelta(seconds=at_seconds)]}))
     return float(answer["yhat"].iloc[0])
