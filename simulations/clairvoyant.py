@@ -102,6 +102,27 @@ def provable_bound(prepared: Prepared) -> LowerBound:
     return prepare_bound(chunks, servers, policy.slo, assumed)
 
 
+def integrality_cost(prepared: Prepared) -> float:
+    """What whole Primary replicas for each minute's demand cost beyond the parts it takes."""
+    setup = prepared.setup
+    policy = setup.policy
+    primary = policy.indices(Role.PRIMARY)[0]
+    minutes = setup.trace.demand(PLAN_BUCKET_SECONDS)
+    rates = minutes.requests[int(setup.warmup_seconds // PLAN_BUCKET_SECONDS) :]
+    counts = np.arange(policy.variants[primary].max_replicas + 1)
+    carried = np.array(
+        [
+            prepared.capacity.capacity(
+                tuple(int(n) if v == primary else 0 for v in range(len(policy.variants)))
+            )
+            for n in counts
+        ]
+    )
+    parts = np.interp(rates / PLAN_BUCKET_SECONDS, carried, counts.astype(np.float64))
+    hours = float(np.sum(np.ceil(parts - 1e-9) - parts)) * PLAN_BUCKET_SECONDS / 3600.0
+    return hours * policy.variants[primary].cost_per_replica_hour
+
+
 def bound_at_aim(bound: LowerBound, prepared: Prepared) -> float:
     """Return what nothing that meets the target and the quality budget costs less than."""
     aim = aim_of(prepared)

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from controller.core.domain.policy import Balancing
 from controller.core.planner import SteelyardPlanner
 from controller.core.settings import PlannerSettings
+from simulations.engine.fleet import Router
 from simulations.foresight import foresight
 from simulations.peers.peer import Knob
 from simulations.world.world import Setup
@@ -65,6 +67,15 @@ def _without_queue_limit(setup: Setup) -> Setup:
     )
 
 
+def _routed_at_random(setup: Setup) -> Setup:
+    routing = replace(setup.policy.routing, balancing=Balancing.PER_ENDPOINT)
+    return replace(
+        setup,
+        policy=replace(setup.policy, routing=routing),
+        engine=replace(setup.engine, router=Router.RANDOM),
+    )
+
+
 OWN = {
     "steelyard": Own(description="The decision core as the operator runs it"),
     "steelyard-persistence": Own(
@@ -106,5 +117,10 @@ OWN = {
         description="steelyard where replicas never refuse",
         changed=_without_queue_limit,
         cause="queue limit",
+    ),
+    "steelyard-random-routing": Own(
+        description="steelyard behind an ordinary Service, which does not look at load",
+        changed=_routed_at_random,
+        cause="routing",
     ),
 }

@@ -5,14 +5,13 @@ described in docs/scoreboard.md.
 """
 
 from dataclasses import asdict
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from simulations.peers.registry import peers
 from simulations.policies import policies
-from simulations.scoreboard.standings import Standings
+from simulations.scoreboard.standings import CellFigures, Standings
 from simulations.scoreboard.suite import Cell, SuiteSpec
 from simulations.scoreboard.summary import Regret, Summary, regrets, summaries
 from simulations.scoreboard.targets import Target, targets
@@ -26,7 +25,7 @@ class _Part(BaseModel):
 
 
 class CellPart(_Part):
-    """A cell: its conditions and its clairvoyant numbers."""
+    """A cell: its conditions, its clairvoyant numbers, steelyard's front; see ``CellFigures``."""
 
     name: str
     axes: dict[str, str]
@@ -38,6 +37,7 @@ class CellPart(_Part):
     bound_cost: float | None
     plan_over_bound: float | None
     static_peak_cost: float | None
+    front: tuple[tuple[float, float], ...]
 
 
 class StandingPart(_Part):
@@ -161,7 +161,7 @@ def to_document(
     )
 
 
-def _cell(cell: Cell, figures: Any) -> CellPart:
+def _cell(cell: Cell, figures: CellFigures) -> CellPart:
     policy = cell.scenario.policy()
     return CellPart(
         name=cell.name,
@@ -174,6 +174,7 @@ def _cell(cell: Cell, figures: Any) -> CellPart:
         bound_cost=figures.bound_cost,
         plan_over_bound=figures.certificate,
         static_peak_cost=figures.static_peak_cost,
+        front=figures.front,
     )
 
 

@@ -6,16 +6,21 @@ from hashlib import sha256
 from time import perf_counter
 from typing import Literal, TypeAlias
 
-from simulations.clairvoyant import bound_at_aim, provable_bound, reference_plan
+from simulations.clairvoyant import (
+    bound_at_aim,
+    integrality_cost,
+    provable_bound,
+    reference_plan,
+)
 from simulations.compare import run
 from simulations.peers.peer import InvalidSetting, NotApplicable
 from simulations.scenario import ScenarioSpec
 from simulations.scoreboard.code import fingerprint, plan_fingerprint
-from simulations.scoreboard.row import LOWER_BOUND, REFERENCE_PLAN, TEST, Row, row_of
+from simulations.scoreboard.row import INTEGRALITY, LOWER_BOUND, REFERENCE_PLAN, TEST, Row, row_of
 from simulations.scoreboard.suite import SCENARIOS, Cell
 from simulations.setup import Prepared, prepare
 
-Work: TypeAlias = Literal["replay", "plan", "bound"]
+Work: TypeAlias = Literal["replay", "plan", "bound", "integrality"]
 
 #: Scenarios a process keeps ready: jobs come in the order of their cells.
 _KEPT = 3
@@ -51,11 +56,12 @@ class Job:
         return self.cell.name, self.policy, self.seed, self.part, self.code
 
 
-def plan_jobs(cell: Cell, seed: int, plan_replays: int) -> tuple[Job, Job]:
+def plan_jobs(cell: Cell, seed: int, plan_replays: int) -> tuple[Job, Job, Job]:
     """The clairvoyant numbers of a cell."""
     return (
         Job(cell=cell, work="plan", policy=REFERENCE_PLAN, seed=seed, plan_replays=plan_replays),
         Job(cell=cell, work="bound", policy=LOWER_BOUND, seed=seed),
+        Job(cell=cell, work="integrality", policy=INTEGRALITY, seed=seed),
     )
 
 
@@ -66,6 +72,8 @@ def carry_out(job: Job) -> tuple[Job, Row]:
     if job.work == "bound":
         cost = bound_at_aim(provable_bound(prepared), prepared)
         return job, _row(job, cost, perf_counter() - started)
+    if job.work == "integrality":
+        return job, _row(job, integrality_cost(prepared), perf_counter() - started)
     if job.work == "plan":
         result = reference_plan(prepared, job.seed, job.plan_replays, REFERENCE_PLAN)
     else:

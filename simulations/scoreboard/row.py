@@ -10,6 +10,8 @@ from simulations.results import PolicyResult
 #: Name of the clairvoyant plan's rows, and of those of the proved bound.
 REFERENCE_PLAN = "reference-plan"
 LOWER_BOUND = "lower-bound"
+#: Name of the row that tells what whole replicas cost beyond parts of them.
+INTEGRALITY = "integrality"
 #: The part of a cell's trace that is scored.
 TEST = "test"
 

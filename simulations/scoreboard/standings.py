@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 
 from simulations.own import OWN
 from simulations.peers.registry import peers
-from simulations.scoreboard.row import LOWER_BOUND, REFERENCE_PLAN, TEST
+from simulations.scoreboard.row import INTEGRALITY, LOWER_BOUND, REFERENCE_PLAN, TEST
 from simulations.scoreboard.run import Outcome
 from simulations.scoreboard.suite import Cell, SuiteSpec
 from simulations.scoreboard.tuning import settings_of
 
 #: Ablations that change the world and not the decision: no plan of theirs is one of the cell.
-_OTHER_WORLD = ("steelyard-no-cold-start", "steelyard-no-queue-limit")
+_OTHER_WORLD = (
+    "steelyard-no-cold-start",
+    "steelyard-no-queue-limit",
+    "steelyard-random-routing",
+)
 
 #: What a standing's setting is: the peer's documented one, the one it was tuned to, or the best of
 #: all on the scored part itself, which no user could know beforehand.
@@ -61,13 +65,19 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFigures:
-    """The clairvoyant numbers of a cell, and its objective. ``plan_by`` is who found the plan."""
+    """The clairvoyant numbers of a cell. ``plan_by`` is who found the plan.
+
+    ``integrality_cost`` is what whole replicas cost beyond parts of them. ``front`` holds
+    steelyard's (attainment, cost) at its SLO targets, ascending, what is dearer for less left out.
+    """
 
     cell: Cell
     plan_cost: float
     plan_by: str
     bound_cost: float | None
     static_peak_cost: float | None
+    integrality_cost: float | None
+    front: tuple[tuple[float, float], ...]
 
     @property
     def certificate(self) -> float | None:
@@ -124,17 +134,25 @@ class _Scored:
             return None
         cost, by = found["cost"], REFERENCE_PLAN
         for name, row in self._rows.items():
-            usable = name != LOWER_BOUND and name.partition(":")[0] not in _OTHER_WORLD
+            usable = (
+                name not in {LOWER_BOUND, INTEGRALITY}
+                and name.partition(":")[0] not in _OTHER_WORLD
+            )
             if usable and row["cost"] < cost and self._attains(row):
                 cost, by = row["cost"], name
-        bound = self._rows.get(LOWER_BOUND)
-        static = self._rows.get("static-peak")
+        known = {
+            name: None if row is None else float(row["cost"])
+            for name in (LOWER_BOUND, INTEGRALITY, "static-peak")
+            for row in (self._rows.get(name),)
+        }
         return CellFigures(
             cell=self._cell,
             plan_cost=cost,
             plan_by=by,
-            bound_cost=None if bound is None else bound["cost"],
-            static_peak_cost=None if static is None else static["cost"],
+            bound_cost=known[LOWER_BOUND],
+            static_peak_cost=known["static-peak"],
+            integrality_cost=known[INTEGRALITY],
+            front=tuple((float(a), float(c)) for a, c in self._front),
         )
 
     def standings(

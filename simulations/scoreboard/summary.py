@@ -47,7 +47,7 @@ class Summary:
     steelyard_cheaper: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Regret:
     """What one cause costs steelyard in one cell, both relative to the plan's cost.
 
@@ -125,6 +125,9 @@ def regrets(found: Standings) -> tuple[Regret, ...]:
         own = rows.get((figures.cell.name, "steelyard"))
         if own is None or figures.plan_cost <= 0.0:
             continue
+        if figures.integrality_cost is not None:
+            share = figures.integrality_cost / figures.plan_cost
+            made.append(Regret(figures.cell.name, "integrality", share, 0.0))
         for name, entry in OWN.items():
             other = rows.get((figures.cell.name, name))
             if entry.cause is None or other is None:

@@ -93,9 +93,11 @@ def test_a_dask_cluster_gives_the_same_figures(cell: Cell, tmp_path: Path) -> No
 
 def test_the_clairvoyant_numbers_bound_each_other(cell: Cell) -> None:
     """The plan attains the target and costs at least the proved bound."""
-    plan, bound = (carry_out(job)[1] for job in plan_jobs(cell, 0, 2))
+    plan, bound, integrality = (carry_out(job)[1] for job in plan_jobs(cell, 0, 2))
     assert plan.cost is not None
     assert bound.cost is not None
+    assert integrality.cost is not None
     assert 0.0 < bound.cost <= plan.cost
+    assert 0.0 < integrality.cost < plan.cost
     assert plan.attainment is not None
     assert plan.attainment >= cell.scenario.policy().slo.target

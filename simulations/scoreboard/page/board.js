@@ -44,10 +44,14 @@
       { marker: { color: OURS, symbol: "star", size: 13 } }));
     traces.push(trace("reference plan", rows.filter((r) => r.name === "reference-plan"), INK, "star",
       { marker: { color: INK, symbol: "x", size: 9 } }));
+    for (const c of board.cells.filter((one) => one.name === cell && one.planCost > 0))
+      traces.push({ name: "steelyard at several targets", type: "scatter", mode: "lines", hoverinfo: "skip",
+        x: c.front.map(([, cost]) => cost / c.planCost), y: c.front.map(([share]) => Math.max(1e-5, 1 - share)),
+        line: { color: OURS, width: 1.5 } });
     const goals = [...new Set(board.cells.filter((c) => cell === null || c.name === cell).map((c) => 1 - c.target))];
     Plotly.react("pareto", traces, layout({
-      xaxis: { title: "cost / plan", gridcolor: LINE, zeroline: false },
-      yaxis: { title: "share of requests missed", type: "log", autorange: "reversed", gridcolor: LINE, tickformat: "~%" },
+      xaxis: { title: { text: "cost / plan" }, gridcolor: LINE, zeroline: false },
+      yaxis: { title: { text: "share of requests missed" }, type: "log", range: [0.08, -5.1], gridcolor: LINE, tickformat: "~%" },
       shapes: goals.map((y) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: SOFT, dash: "dot", width: 1 } })),
     }), CONFIG);
   }
@@ -63,7 +67,7 @@
       hovertemplate: "%{text}, %{x:.1f} % of the plan<extra></extra>",
       marker: { color: OURS, size: 5 }, line: { width: 1 }, fillcolor: "rgba(0,114,178,.12)",
     })), layout({ showlegend: false, margin: { l: 130, r: 20, t: 10, b: 50 },
-      xaxis: { title: "share of the plan's cost that goes away with it, %", gridcolor: LINE, zerolinecolor: SOFT } }), CONFIG);
+      xaxis: { title: { text: "share of the plan's cost that goes away with it, %" }, gridcolor: LINE, zerolinecolor: SOFT } }), CONFIG);
   }
 
   function drill() {
