@@ -92,7 +92,8 @@ class Row:
     errorFromMeans: float | None  # noqa: N815 - JSON key
 
 
-def _cases(mix: str, ttft_seconds: float) -> Iterator[Case]:
+def cases(mix: str, ttft_seconds: float) -> Iterator[Case]:
+    """Fleets of one kind and mixed ones, under every routing law, for one mix."""
     for tpot in _TPOT_SECONDS:
         for kind in _KINDS:
             for size in _SIZES:
@@ -135,7 +136,8 @@ def _variants(case: Case, limit: int | None) -> tuple[Variant, ...]:
     )
 
 
-def _model(case: Case, mix: TokenMix, limit: int | None) -> FleetCapacity:
+def modelled(case: Case, mix: TokenMix, limit: int | None) -> FleetCapacity:
+    """The fleet as the core's performance model has it; ``limit`` is each replica's queue limit."""
     slo = Slo(
         ttft_seconds=case.ttft_seconds,
         tpot_seconds=case.tpot_seconds,
@@ -146,9 +148,10 @@ def _model(case: Case, mix: TokenMix, limit: int | None) -> FleetCapacity:
     return fleet_capacity(_variants(case, limit), slo, case.routing, mix)
 
 
-def _engine(
+def measured(
     case: Case, limit: int | None, weights: tuple[float, ...], tokens: TokenSample, requests: int
 ) -> float:
+    """Requests/s of the fleet in the engine; ``weights`` matter under the law Weighted alone."""
     config = EngineConfig(
         ttft_threshold_seconds=case.ttft_seconds,
         tpot_threshold_seconds=case.tpot_seconds,
@@ -170,13 +173,13 @@ def compare(case: Case, tokens: Tokens, *, quick: bool) -> Row:
     counts = tuple(count for _, count in case.replicas)
     limit = None
     if case.limited:
-        knee = _model(case, mix, None).outstanding_at_capacity(0, counts[0])
+        knee = modelled(case, mix, None).outstanding_at_capacity(0, counts[0])
         limit = max(2, int(_LIMIT_SHARE * knee))
-    model = _model(case, mix, limit)
+    model = modelled(case, mix, limit)
     requests = (20_000 if quick else 40_000) + 4_000 * sum(counts)
     sample = TokenSample(prompt_tokens=tokens[0], output_tokens=tokens[1])
-    engine = _engine(case, limit, model.optimal_weights(counts), sample, requests)
-    means = _model(case, TokenMix.from_means(mix.prompt_mean, mix.output_mean), limit)
+    engine = measured(case, limit, model.optimal_weights(counts), sample, requests)
+    means = modelled(case, TokenMix.from_means(mix.prompt_mean, mix.output_mean), limit)
     reachable = engine > 0.0 and model.ceiling(counts) > _TARGET
     return Row(
         mix=case.mix,
@@ -191,7 +194,8 @@ def compare(case: Case, tokens: Tokens, *, quick: bool) -> Row:
     )
 
 
-def _mixes(traces: Path | None) -> Iterator[tuple[str, float, Tokens]]:
+def mixes(traces: Path | None) -> Iterator[tuple[str, float, Tokens]]:
+    """Name, TTFT in seconds and tokens of every mix that is there."""
     rng = np.random.default_rng(1)
     lengths = rng.lognormal(-0.5 * np.log(2.0), np.sqrt(np.log(2.0)), (2, _SAMPLE))
     generated = np.maximum(np.array([[1000.0], [200.0]]) * lengths, 1.0).astype(np.int64)
@@ -222,8 +226,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a third of the requests")
     options = parser.parse_args()
     rows: list[Row] = []
-    for name, ttft_seconds, tokens in _mixes(options.traces):
-        for case in _cases(name, ttft_seconds):
+    for name, ttft_seconds, tokens in mixes(options.traces):
+        for case in cases(name, ttft_seconds):
             rows.append(compare(case, tokens, quick=options.quick))
             sys.stderr.write(f"\r{name} {rows[-1].fleet:60s}")
     groups = {name: [row for row in rows if row.mix == name] for name in {r.mix for r in rows}}
