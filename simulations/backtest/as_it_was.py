@@ -12,6 +12,7 @@ from simulations.backtest.counting import Array
 from simulations.backtest.history import History
 from simulations.backtest.seen import Objective, Seen
 from simulations.engine.kernel import MAX_SLOTS
+from simulations.engine.totals import FINE_LOWER_SECONDS
 from simulations.reference.path import Path
 from simulations.results import PolicyResult
 from simulations.setup import Prepared
@@ -50,10 +51,18 @@ def with_seen_edges(prepared: Prepared, seen: Seen) -> Prepared:
     setup = prepared.setup
     engine = setup.engine
     if seen.ttft_edges_seconds:
-        engine = replace(engine, ttft_edges_seconds=seen.ttft_edges_seconds)
+        engine = replace(engine, ttft_edges_seconds=_apart(seen.ttft_edges_seconds))
     if seen.tpot_edges_seconds:
-        engine = replace(engine, tpot_edges_seconds=seen.tpot_edges_seconds)
+        engine = replace(engine, tpot_edges_seconds=_apart(seen.tpot_edges_seconds))
     return replace(prepared, setup=replace(setup, engine=engine))
+
+
+def _apart(edges: tuple[float, ...]) -> tuple[float, ...]:
+    """The edges without those that the simulator's own, finer buckets cannot tell apart."""
+    _, first = np.unique(
+        np.searchsorted(FINE_LOWER_SECONDS, edges, side="right"), return_index=True
+    )
+    return tuple(edges[i] for i in first)
 
 
 def replay_as_it_was(prepared: Prepared, history: History, seen: Seen, seed: int) -> AsItWas:

@@ -70,9 +70,9 @@ def backtest(  # noqa: PLR0913, PLR0917 - one parameter is one option of the com
         check_processes(processes)
         check_writable(json=json, html=html)
         settings = _settings(prometheus, bearer_token_file, ca_file, tenant)
-        made = read_backtest(
-            document_of(file), settings, load(metrics_profiles), _days(days), _until(until)
-        )
+        asked = (document_of(file), settings, load(metrics_profiles), _days(days), _until(until))
+        with console.status("reading Prometheus"):
+            made = read_backtest(*asked)
         document = _replay(made, policy, plan_replays, processes, console)
     except (*BAD_INPUT, InvalidHistory, InvalidProfiles, OSError) as error:
         raise fail(error) from error
@@ -134,7 +134,9 @@ def _replay(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("replaying", total=comparing.steps(names, [seed]) + 1)
+        task = progress.add_task(
+            "replaying", total=comparing.steps(names, [seed], bounds=False) + 1
+        )
 
         def told(name: str) -> None:
             progress.update(task, advance=1, description=name)
@@ -142,7 +144,13 @@ def _replay(
         as_it_was = made.as_it_was(seed)
         told("as it was")
         comparison = comparing.compare(
-            prepared, names, [seed], processes=processes, plan_replays=plan_replays, progress=told
+            prepared,
+            names,
+            [seed],
+            processes=processes,
+            plan_replays=plan_replays,
+            bounds=False,
+            progress=told,
         )
     return backtest_document(
         comparison,

@@ -19,6 +19,7 @@ _DAY_SECONDS: Final = 86400.0
 #: Numbers of one answer, about 30 bytes each, and edges of one query: Prometheus allows 11,000.
 _NUMBERS_PER_QUERY: Final = 400_000
 _EDGES_PER_QUERY: Final = 5_000
+_LEAST_EDGES_PER_QUERY: Final = 60
 
 #: Numbers read of the replayed part, at most: what decides how fine its steps can be.
 _NUMBERS_IN_ALL: Final = 20_000_000
@@ -71,6 +72,20 @@ class Buckets:
         return dict(sorted(total.items()))
 
 
+def merged(histograms: Sequence[Mapping[float, float]]) -> dict[float, float]:
+    """Cumulative counts of several histograms at all of their edges.
+
+    At an edge that one of them lacks it has what it had at the last one below.
+    """
+    total: dict[float, float] = {}
+    for edge in sorted({edge for one in histograms for edge in one}):
+        total[edge] = sum(
+            max((count for own, count in one.items() if own <= edge), default=0.0)
+            for one in histograms
+        )
+    return total
+
+
 class HistoryReader:
     """Asks for the past of one object."""
 
@@ -109,7 +124,7 @@ class HistoryReader:
             engines=engines,
             begin_seconds=max(first - HOUR_SECONDS, from_seconds),
             end_seconds=min(last, to_seconds),
-            scrape_seconds=HOUR_SECONDS / most,
+            scrape_seconds=max(1.0, float(np.rint(HOUR_SECONDS / most))),
             pods=int(pods.max()),
         )
 
@@ -162,7 +177,10 @@ class HistoryReader:
     def histograms(self, engines: Engines, grid: Grid) -> Buckets:
         """Growth of latency and length histograms in every step of a coarse grid."""
         found: dict[tuple[str, int], dict[int, dict[float, float]]] = {}
-        for _, series in self._ranges(query.histograms(engines, grid.step_seconds), grid, 1):
+        expression = query.histograms(engines, grid.step_seconds)
+        for _, series in self._ranges(expression, grid, _NUMBERS_PER_QUERY):
+            if not series:
+                continue
             at, values = numbers_of(series)
             part, edge = str(series["metric"]["part"]), float(series["metric"]["le"])
             name, number = part[:-1], int(part[-1])
@@ -212,7 +230,9 @@ class HistoryReader:
         self, expression: str, grid: Grid, series: int
     ) -> Iterator[tuple[tuple[int, int], Series]]:
         """Series of the grid's edges in chunks; an empty chunk yields one empty series."""
-        size = int(np.clip(_NUMBERS_PER_QUERY // max(series, 1), 60, _EDGES_PER_QUERY))
+        size = int(
+            np.clip(_NUMBERS_PER_QUERY // max(series, 1), _LEAST_EDGES_PER_QUERY, _EDGES_PER_QUERY)
+        )
         for first in range(0, grid.steps + 1, size):
             last = min(first + size, grid.steps + 1) - 1
             edges = grid.edges(first, last)

@@ -78,24 +78,25 @@ def _objective(
 ) -> tuple[Objective | None, tuple[float, ...]]:
     """The objective as the first histogram that exists has it, and that histogram's edges."""
     for name in names:
-        counts: dict[float, float] = {}
-        for buckets in history.histograms:
-            for edge, count in buckets.total(name).items():
-                counts[edge] = counts.get(edge, 0.0) + count
-        total = counts.get(np.inf, 0.0)
-        edges = tuple(sorted(edge for edge in counts if np.isfinite(edge) and edge > 0.0))
-        if total <= 0.0 or not edges:
+        engines = [buckets.total(name) for buckets in history.histograms]
+        counts = [one for one in engines if one.get(np.inf, 0.0) > 0.0]
+        edges = tuple(edge for edge in counts[0] if 0.0 < edge < np.inf) if counts else ()
+        if not edges:
             continue
         if not np.isfinite(threshold):
             return None, edges
         # The slack takes up what a threshold loses as a fraction of two integers.
-        read_at = max((edge for edge in edges if edge <= threshold * (1.0 + 1e-9)), default=0.0)
+        read_at = [
+            max((edge for edge in one if edge <= threshold * (1.0 + 1e-9)), default=0.0)
+            for one in counts
+        ]
+        good = sum(one.get(edge, 0.0) for one, edge in zip(counts, read_at, strict=True))
         return (
             Objective(
                 metric=metric,
                 threshold_seconds=threshold,
-                read_at_seconds=read_at,
-                share=min(counts.get(read_at, 0.0) / total, 1.0),
+                read_at_seconds=min(read_at),
+                share=min(good / sum(one[np.inf] for one in counts), 1.0),
                 of_gaps=name == "gaps",
             ),
             edges,

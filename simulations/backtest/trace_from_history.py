@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from simulations.backtest.counting import Array, Grid
 from simulations.backtest.history import DAY_SECONDS, History, Traffic
-from simulations.backtest.reading import HOUR_SECONDS
+from simulations.backtest.reading import HOUR_SECONDS, merged
 from simulations.backtest.tokens import HistogramTokens
 from simulations.setup import Recorded
 from simulations.traces.rate_trace import RateTrace
@@ -80,12 +80,12 @@ def _tokens(history: History, whole: Grid, requests: Array) -> tuple[TokenSource
 def _day(history: History, day: int) -> tuple[dict[float, float], dict[float, float]]:
     """Lengths of one day of the replay: cumulative counts by upper edge."""
     windows = round(DAY_SECONDS / HOUR_SECONDS)
-    sides: tuple[dict[float, float], dict[float, float]] = ({}, {})
-    for buckets in history.histograms:
-        for side, name in zip(sides, ("prompt_lengths", "output_lengths"), strict=True):
-            for edge, count in buckets.total(name, day * windows, (day + 1) * windows).items():
-                side[edge] = side.get(edge, 0.0) + count
-    return sides
+    span = (day * windows, (day + 1) * windows)
+    prompt, output = (
+        merged([buckets.total(name, *span) for buckets in history.histograms])
+        for name in ("prompt_lengths", "output_lengths")
+    )
+    return prompt, output
 
 
 def _counted(counts: dict[float, float]) -> bool:

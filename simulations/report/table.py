@@ -97,6 +97,8 @@ class ComparisonTable:
             text.append(f" (reference plan / bound {document.plan_over_bound:.3f})")
         if document.lower_bound_cost is not None:
             text.append(". ")
+        for caveat in document.caveats:
+            text.append(f"\n- {caveat}")
         return text
 
 

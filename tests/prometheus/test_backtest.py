@@ -1,5 +1,6 @@
 """A back-test of a real Prometheus that was filled with a simulated fleet's metrics."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -8,14 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from click.testing import Result
 from controlplane.prometheus import Prometheus
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from controller.adapters.prometheus.profiles import load
 from controller.adapters.prometheus.settings import PrometheusSettings
 from controller.core.domain.observation import TOKEN_EDGES
 from simulations import compare
 from simulations.backtest.backtest import Backtest, read_backtest
+from simulations.backtest.errors import InvalidHistory
+from simulations.cli.app import app
 from simulations.engine.fleet import EngineConfig, Fleet, PoolSpec
 from simulations.scenario import MetricsSpec, ReplicaSpec, ScenarioSpec, TraceSpec
 from simulations.setup import Prepared, Recorded, prepare
@@ -211,7 +217,7 @@ def expose(exposition: Exposition, scrapes: SimulatedPrometheus) -> None:
                 ("request_prompt_tokens", latest.prompt_histogram, TOKEN_EDGES),
                 ("request_generation_tokens", latest.output_histogram, TOKEN_EDGES),
             ):
-                if name.startswith("request_prompt") or name.startswith("request_gen"):
+                if name.startswith(("request_prompt", "request_gen")):
                     if pool == 0:  # lengths are known of the fleet: its first pool shows them
                         below = list(accumulate(share(count) for count in counts))
                         for edge, count in zip((*map(str, edges), "+Inf"), below, strict=True):
@@ -342,3 +348,224 @@ def test_what_really_ran_is_priced_and_checks_the_model(backtest: Backtest) -> N
     assert "llama-8b-bf16-h100" in told
     assert "nvidia-h100 4.00" in told
     assert "no samples" not in told
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+def steelyard_sim(file: Path, url: str, *more: str | Path) -> Result:
+    """Run the command in this process, on the part that was served."""
+    asked = {"--days": f"{DAYS:.6f}", "--until": "2025-04-01T06:01"}
+    asked |= dict(zip(more[::2], more[1::2], strict=True))  # type: ignore[arg-type]
+    arguments = [str(part) for pair in asked.items() for part in pair]
+    return CliRunner().invoke(
+        app,
+        ["backtest", "--prometheus", url, "-f", str(file), *arguments],
+        env={"COLUMNS": "250"},
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[..., Path]:
+    """Write the object to a file, with changes of every variant."""
+
+    def write(namespace: str = "serving", **changes: Any) -> Path:
+        path = tmp_path / "md.yaml"
+        written = document(**changes)
+        written["metadata"]["namespace"] = namespace
+        path.write_text(yaml.safe_dump(written))
+        return path
+
+    return write
+
+
+def test_the_command_says_what_each_policy_would_have_cost(
+    prometheus: Prometheus, file: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A row for what was seen, what ran and the policy; caveats; results and page."""
+    results, page = tmp_path / "out.json", tmp_path / "out.html"
+    done = steelyard_sim(
+        file(), prometheus.url,
+        "--policy", "static-peak", "--json", results, "--html", page,
+        "--processes", "1", "--plan-replays", "1",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    for told in ("as it was, seen", "as-it-was", "static-peak", "reference plan", "saved %"):
+        assert told in done.stdout
+    assert "Before you trust this" in done.stdout
+    written = json.loads(results.read_text())
+    assert [one["name"] for one in written["policies"]] == ["as-it-was", "static-peak"]
+    assert written["seen"]["toSeconds"] - written["seen"]["fromSeconds"] == REPLAYED_HOURS * HOUR
+    assert written["seen"]["objectives"][0]["seenShare"] > 0.99
+    assert written["caveats"]
+    assert "Before you trust this" in page.read_text()
+    again = CliRunner().invoke(app, ["report", str(results)], env={"COLUMNS": "250"})
+    assert again.exit_code == 0
+    assert "Measured error of the replica model" in again.stdout
+
+
+def refused(result: Result) -> str:
+    """Return the error on one line, having made sure that it is one."""
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    return " ".join(result.stderr.split())
+
+
+def test_a_model_without_series_is_told_with_the_selector(
+    prometheus: Prometheus, file: Callable[..., Path]
+) -> None:
+    """What was looked for, what there is instead, and which fields to correct."""
+    told = refused(steelyard_sim(file(servedModelName="mistral"), prometheus.url))
+    assert 'vllm:num_requests_running{namespace="serving",model_name="mistral"}' in told
+    assert "there it has series of llama" in told
+    assert "servedModelName" in told
+    told = refused(steelyard_sim(file(namespace="elsewhere"), prometheus.url))
+    assert 'namespace="elsewhere"' in told
+    assert "there is none of VLLM in that namespace at all" in told
+
+
+def test_too_short_a_history_says_how_long_it_is(
+    prometheus: Prometheus, file: Callable[..., Path]
+) -> None:
+    """Six hours are no seven days; what may be asked for is told."""
+    told = refused(steelyard_sim(file(), prometheus.url, "--days", "7"))
+    assert "Prometheus has 0.2" in told
+    assert "give --days 0.2" in told
+
+
+def test_a_prometheus_that_is_not_there_is_told(file: Callable[..., Path]) -> None:
+    """The address, what happened, and what an address looks like."""
+    told = refused(steelyard_sim(file(), "http://127.0.0.1:1"))
+    assert "--prometheus: http://127.0.0.1:1 does not answer" in told
+    assert "kubectl port-forward" in told
+    assert "url: write an address" in refused(steelyard_sim(file(), "localhost:9090"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--days", "0"), "--days: found 0; write a number"),
+        (("--until", "yesterday"), "--until: found 'yesterday'; write a date"),
+        (("--until", "2999-01-01"), "is yet to come"),
+        (("--policy", "magic"), "magic"),
+        (("--metrics-profiles", "/nowhere.yaml"), "/nowhere.yaml"),
+    ],
+)
+def test_wrong_options_are_told(
+    options: tuple[str, str], told: str, prometheus: Prometheus, file: Callable[..., Path]
+) -> None:
+    """Each with the option and the fix, and no back-test."""
+    assert told in refused(steelyard_sim(file(), prometheus.url, *options))
+
+
+def test_a_wrong_object_is_told_field_by_field(
+    prometheus: Prometheus, file: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As kubectl apply would; a file without an object, or that is no YAML, too."""
+    told = refused(steelyard_sim(file(maxReplicas=0), prometheus.url))
+    assert "spec.variants[0].maxReplicas: found 0" in told
+    told = refused(steelyard_sim(file(engine="magic"), prometheus.url))
+    assert "spec.variants[0].engine" in told
+    assert "--metrics-profiles" in told
+    other = tmp_path / "other.yaml"
+    other.write_text("kind: Deployment")
+    assert "found 0 objects of kind ModelDeployment" in refused(
+        steelyard_sim(other, prometheus.url)
+    )
+    other.write_text("a: [")
+    assert "cannot be read as YAML" in refused(steelyard_sim(other, prometheus.url))
+
+
+# --- what is not there -------------------------------------------------------------------------
+
+
+def test_a_gap_is_filled_and_told(filled: Starter, served: Served) -> None:
+    """Half an hour without a scrape: the counters tell what came, and the share is told."""
+    begin = ORIGIN + (PAST_HOURS + 1) * HOUR
+    gap = (begin, begin + 1800.0)
+    made = read(filled(served.exposition.text(gap)).url)
+    share = 1800.0 / (REPLAYED_HOURS * HOUR)
+    assert made.history.missing_share == pytest.approx(share, abs=0.01)
+    came = served.arrived[60 * PAST_HOURS :]
+    minutes = made.prepared.setup.trace.demand(60.0).requests
+    assert minutes.sum() == pytest.approx(came.sum(), abs=2.0)
+    assert minutes[60:90] == pytest.approx(np.full(30, came[60:90].mean()), rel=0.05)
+    was = made.as_it_was(0)
+    assert was.result.cost == pytest.approx(4 * 4.0 * (REPLAYED_HOURS - 300.0 / HOUR), rel=1e-6)
+    told = " ".join(made.caveats(was))
+    assert f"{100 * made.history.missing_share:.2f} % of the replayed time has no samples" in told
+
+
+def test_too_many_gaps_are_refused(filled: Starter, served: Served) -> None:
+    """More than a fifth would be invented."""
+    begin = ORIGIN + (PAST_HOURS + 1) * HOUR
+    url = filled(served.exposition.text((begin, begin + 5000.0))).url
+    with pytest.raises(InvalidHistory, match="have no samples, and more than 20 %"):
+        read(url)
+
+
+def test_pods_that_come_and_go_are_priced_while_they_are_there(filled: Starter) -> None:
+    """The second pod runs for two of four hours, and brings what it counted from its start."""
+    exposition = Exposition()
+    for pod, first, last in (("llama-bf16-a", 0.0, 6.0), ("llama-bf16-b", 3.0, 5.0)):
+        for at in np.arange(first * HOUR, last * HOUR + 90.0, SCRAPE_SECONDS).tolist():
+            simple(exposition, pod, ORIGIN + at, 2.0 * (at - first * HOUR))
+    made = read(filled(exposition.text()).url)
+    minutes = made.prepared.setup.trace.demand(60.0).requests
+    assert minutes[5:55] == pytest.approx(120.0, abs=2.0)
+    assert minutes[65:175] == pytest.approx(240.0, abs=2.0)
+    assert minutes.sum() == pytest.approx(2.0 * (4.0 + 2.0) * HOUR, abs=200.0)
+    was = made.as_it_was(0)
+    assert was.most_replicas == (2, 0)
+    hours = REPLAYED_HOURS - 300.0 / HOUR + 2.0
+    # A cold start of a minute before it, and three scrapes until it is known to be gone.
+    assert was.result.cost == pytest.approx(4.0 * hours, abs=4.0 * 300.0 / HOUR)
+    assert was.result.cost > 4.0 * hours
+    told = " ".join(made.caveats(was))
+    assert "the replica model could not be checked" in told.lower()
+    assert "There are no histograms of token lengths" in told
+
+
+def simple(exposition: Exposition, pod: str, at: float, count: float, engine: str = "") -> None:
+    """Show a pod that never queues, without histograms."""
+    for name, value in (
+        ("num_requests_running", 4.0),
+        ("num_requests_waiting", 0.0),
+        ("request_prompt_tokens_count", count),
+        ("request_prompt_tokens_sum", 500.0 * count),
+        ("request_generation_tokens_sum", 100.0 * count),
+    ):
+        exposition.add(name, value, at, pod, engine)
+    exposition.add("request_success_total", count, at, pod, f',finished_reason="stop"{engine}')
+
+
+def test_a_pod_that_is_scraped_by_two_jobs_is_refused(filled: Starter) -> None:
+    """All counts would be double."""
+    exposition = Exposition()
+    for job in (',job="one"', ',job="two"'):
+        for at in np.arange(0.0, 6 * HOUR + 90.0, SCRAPE_SECONDS).tolist():
+            simple(exposition, "llama-bf16-a", ORIGIN + at, 2.0 * at, job)
+    url = filled(exposition.text()).url
+    with pytest.raises(InvalidHistory, match="scraped by two jobs"):
+        read(url)
+
+
+def test_pods_of_other_names_are_the_first_variants(filled: Starter) -> None:
+    """A model whose pods are not named after a workload is read all the same, and that is told."""
+    exposition = Exposition()
+    for at in np.arange(0.0, 6 * HOUR + 90.0, SCRAPE_SECONDS).tolist():
+        simple(exposition, "predictor-0", ORIGIN + at, 2.0 * at)
+    made = read(filled(exposition.text()).url)
+    was = made.as_it_was(0)
+    assert was.most_replicas == (1, 0)
+    assert "are not named after the workloads of bf16, fp8" in " ".join(made.caveats(was))
+
+
+def test_only_the_workloads_pods_count_where_they_can_be_told(filled: Starter) -> None:
+    """A stranger that serves the same model in the namespace brings no traffic."""
+    exposition = Exposition()
+    for at in np.arange(0.0, 6 * HOUR + 90.0, SCRAPE_SECONDS).tolist():
+        simple(exposition, "llama-bf16-a", ORIGIN + at, 2.0 * at)
+        simple(exposition, "other-a", ORIGIN + at, 9.0 * at)
+    made = read(filled(exposition.text()).url)
+    assert made.prepared.setup.trace.demand(60.0).requests == pytest.approx(120.0, abs=2.0)
