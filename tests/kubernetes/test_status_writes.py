@@ -111,6 +111,14 @@ def test_another_reason_of_the_same_answer_is_written_at_once(told: Told) -> Non
     assert (able.status, able.reason, able.message) == ("False", "WriteFailed", "no answer")
 
 
+def test_the_last_replica_that_becomes_ready_is_written_at_once(told: Told) -> None:
+    """Who watches a fleet come up sees each decision and its end, not every replica."""
+    told.cycle(judged(named(), wanted=(4, 0), ready=(1, 0)))
+    assert told.cycle(judged(named(), wanted=(4, 0), ready=(3, 0))) == []
+    assert told.cycle(judged(named(), wanted=(4, 0), ready=(4, 0))) == ["llama"]
+    assert told.written.variants[0].ready == 4
+
+
 def test_a_condition_tells_since_when_it_is_so(told: Told) -> None:
     """Its time is that of the write before, also after a restart, until its answer changes."""
     told.cycle(judged(named()))

@@ -35,8 +35,9 @@ _HOUR: Final = 3600.0
 #: After so long without a report somebody else may have led, and written.
 _SILENCE_SECONDS: Final = 60.0
 
-#: Generation, replicas decided on, and status and reason of every condition.
-_Key: TypeAlias = tuple[int | None, tuple[int, ...], States]
+#: Generation, replicas decided on, whether all of them are Ready, and status and reason of every
+#: condition.
+_Key: TypeAlias = tuple[int | None, tuple[int, ...], bool, States]
 
 
 @dataclass(slots=True)
@@ -172,9 +173,13 @@ def _status(one: Judged, known: _Written, now: float) -> Status:
 
 
 def _key(one: Judged) -> _Key:
+    planned = one.report.planned
+    decided = planned.decision.allocation
+    ready = [variant.ready for variant in planned.observation.variants]
     return (
         one.entry.deployment.metadata.generation,
-        one.report.planned.decision.allocation,
+        decided,
+        all(has >= wanted for has, wanted in zip(ready, decided, strict=True)),
         one.states,
     )
 
@@ -183,6 +188,7 @@ def _key_of(status: Status) -> _Key:
     return (
         status.observed_generation,
         tuple(variant.desired for variant in status.variants),
+        all(variant.ready >= variant.desired for variant in status.variants),
         tuple([(one.status, one.reason) for one in status.conditions]),
     )
 
