@@ -17,15 +17,14 @@ from rich.progress import (
 
 from simulations.cli.options import BAD_INPUT, InvalidOption, ProcessesOption, check_processes, fail
 from simulations.scoreboard.document import to_document
-from simulations.scoreboard.job import Job
 from simulations.scoreboard.page import render_page
 from simulations.scoreboard.run import estimate, run_suite
 from simulations.scoreboard.standings import standings
 from simulations.scoreboard.store import Store
 from simulations.scoreboard.suite import Cell, InvalidSuite, cells_of, load_suite, suite_path
+from simulations.scoreboard.sweep import Phase, Sweep
 from simulations.scoreboard.sweep import Progress as Told
-from simulations.scoreboard.sweep import Sweep
-from simulations.scoreboard.table import print_scoreboard
+from simulations.scoreboard.table import markdown, print_scoreboard
 
 
 def scoreboard(
@@ -60,14 +59,15 @@ def scoreboard(
             soft_wrap=True,
         )
         store = Store(out / "rows")
-        with _Bars(console) as bars:
-            outcome = run_suite(spec, ready, Sweep(store, processes, dask), bars.phase)
+        with _bars(console) as bars:
+            outcome = run_suite(spec, ready, Sweep(store, processes, dask), _phases(bars))
         store.compact()
     except (*BAD_INPUT, InvalidSuite) as error:
         raise fail(error) from error
     document = to_document(spec, standings(spec, ready, outcome), left_out)
     (out / "scoreboard.json").write_text(document.to_text())
     (out / "scoreboard.html").write_text(render_page(document))
+    (out / "scoreboard.md").write_text(markdown(document))
     print_scoreboard(document, console)
     console.print(f"page: {out / 'scoreboard.html'}", highlight=False, soft_wrap=True)
 
@@ -80,33 +80,24 @@ def _chosen(cells: tuple[Cell, ...], names: list[str] | None) -> list[Cell]:
     return [cell for cell in cells if not names or cell.name in names]
 
 
-class _Bars:
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _phases(progress: Progress) -> Phase:
     """A bar per phase, with the time that is left."""
 
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
+    def phase(name: str, jobs: int) -> Told:
+        task = progress.add_task(name, total=jobs)
+        return lambda job: progress.update(task, advance=1, description=f"{name}: {job.cell.name}")
 
-    def __enter__(self) -> "_Bars":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def phase(self, name: str, jobs: int) -> Told:
-        """A bar for so many jobs."""
-        task = self._progress.add_task(name, total=jobs)
-
-        def told(job: Job) -> None:
-            self._progress.update(task, advance=1, description=f"{name}: {job.cell.name}")
-
-        return told
+    return phase

@@ -52,6 +52,23 @@ def headline(document: ScoreboardDocument) -> list[SummaryPart]:
     ]
 
 
+def best_of_families(document: ScoreboardDocument) -> list[SummaryPart]:
+    """Steelyard and the plan, then of every family of peers its best at each kind of setting."""
+    best: dict[tuple[str, str], SummaryPart] = {}
+    for summary in headline(document):
+        if summary.kind != "hindsight":
+            key = (summary.name if summary.family == "own" else summary.family, summary.kind)
+            best.setdefault(key, summary)
+    return list(best.values())
+
+
+def markdown(document: ScoreboardDocument) -> str:
+    """The headline as a table of Markdown, the best of every family."""
+    lines = [HEADINGS, tuple("---" for _ in HEADINGS)]
+    lines += [cells_of(summary) for summary in best_of_families(document)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def print_scoreboard(document: ScoreboardDocument, console: Console) -> None:
     """Print the headline, the cells with their plans, and where we stand against the targets."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
