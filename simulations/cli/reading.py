@@ -16,6 +16,8 @@ from simulations.cli.options import (
     columns_of,
     fail,
 )
+from simulations.own import TARGET
+from simulations.peers.registry import peers
 from simulations.report.document import InvalidResults, from_text
 from simulations.report.files import write
 from simulations.report.table import print_comparison
@@ -39,10 +41,12 @@ def traces(
 
 
 def policies() -> None:
-    """List the policies that can be compared."""
-    table = Table("policy", "what it is")
+    """List the policies that can be compared, with their settings at their defaults."""
+    knobs = {known.name: known.knobs for known in peers()}
+    table = Table("policy", "what it is", "settings")
     for name, description in known_policies.policies():
-        table.add_row(name, description)
+        settings = knobs.get(name, (TARGET,))
+        table.add_row(name, description, "\n".join(f"{k.name}={k.default:g}" for k in settings))
     Console().print(table)
 
 

@@ -226,6 +226,17 @@ def test_policies_lists_every_policy_with_a_line_on_it() -> None:
     printed = succeeded(steelyard_sim("policies"))
     for name in ("steelyard", "steelyard-persistence", "static-peak", "hpa-queue", "keda-queue"):
         assert name in printed
+    assert "down_window_seconds=300" in printed
+
+
+def test_a_policy_is_replayed_with_the_settings_asked_for(
+    scenario: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A lower target means more replicas, for a peer as for steelyard's own SLO target."""
+    low, high = "hpa-queue:target_share=0.4", "hpa-queue:target_share=0.9"
+    compared = _compared(tmp_path, scenario(), "--policy", low, "--policy", high)
+    costs = {policy["name"]: policy["cost"] for policy in compared["policies"]}
+    assert costs[low] > costs[high]
 
 
 def test_report_prints_the_table_again_and_rebuilds_the_page(
@@ -271,6 +282,10 @@ def failed(*arguments: str | Path) -> list[str]:
         (("--trace", "small.yaml", "--columns", "when=t"), "--columns", "key=column"),
         (("--json", "small.yaml/x.json"), "--json", "give a file"),
         (("--html", "."), "--html", "another file"),
+        (("--policy", "hpa-queu"), "hpa-queu", "choose from"),
+        (("--policy", "hpa-queue:target=1"), "target", "choose from target_share"),
+        (("--policy", "hpa-queue:target_share"), "target_share", "setting=number"),
+        (("--policy", "steelyard:target=2"), "target", "from 0.5 to 0.9999"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_line_with_the_fix(
