@@ -1,4 +1,4 @@
-"""The demand to come, for the ablation that knows it: what a perfect forecast would say."""
+"""The demand as it is, for the ablations that know it: to come, or only at the moment."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,11 @@ from simulations.world.world import Setup
 _HALF_SECONDS = 30.0
 
 
-def foresight(setup: Setup) -> Foresight:
-    """The true demand of a replay in requests/s of the reference tokens, by Unix time."""
+def foresight(setup: Setup, *, ahead: bool = True) -> Foresight:
+    """The true demand of a replay: ``ahead`` as it will be, otherwise as it is when it is asked.
+
+    The second is a causal oracle: it is told of a step as it happens, and of nothing before.
+    """
     tick = setup.policy.tick_seconds
     demand = setup.trace.demand(tick)
     profile = reference_profile(setup.policy)
@@ -30,11 +33,17 @@ def foresight(setup: Setup) -> Foresight:
     done: NDArray[np.float64] = np.concatenate(([0.0], np.cumsum(demand.requests * weight)))
     at = np.arange(len(done)) * tick
 
-    def known(unix_seconds: float) -> float:
-        middle = unix_seconds - setup.origin_seconds
-        edges = np.clip([middle - _HALF_SECONDS, middle + _HALF_SECONDS], 0.0, at[-1])
-        length = max(edges[1] - edges[0], tick)
+    def mean(from_seconds: float, to_seconds: float) -> float:
+        edges = np.clip([from_seconds, to_seconds], 0.0, at[-1])
         low, high = np.interp(edges, at, done)
-        return float((high - low) / length)
+        return float((high - low) / max(edges[1] - edges[0], tick))
 
-    return known
+    def to_come(_: float, at_seconds: float) -> float:
+        middle = at_seconds - setup.origin_seconds
+        return mean(middle - _HALF_SECONDS, middle + _HALF_SECONDS)
+
+    def at_the_moment(now: float, _: float) -> float:
+        moment = now - setup.origin_seconds
+        return mean(moment, moment + tick)
+
+    return to_come if ahead else at_the_moment

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from controller.core.domain.policy import Balancing
 from controller.core.planner import SteelyardPlanner
@@ -22,18 +23,20 @@ _NO_COLD_START_SECONDS = 1.0
 class Own:
     """One of steelyard's own entries. ``changed`` is the replay that it asks for.
 
-    ``cause`` names what an ablation takes away, and with it a cause of regret.
+    ``told`` is what of the true demand it knows. ``cause`` names what an ablation takes away, and
+    with it a cause of regret.
     """
 
     description: str
     settings: PlannerSettings = PlannerSettings()  # noqa: RUF009 - frozen, without state
     changed: Callable[[Setup], Setup] = lambda setup: setup
-    foresees: bool = False
+    told: Literal["ahead", "at the moment"] | None = None
     cause: str | None = None
 
     def planner(self, setup: Setup) -> SteelyardPlanner:
         """The planner for a replay."""
-        return SteelyardPlanner(self.settings, foresight(setup) if self.foresees else None)
+        known = None if self.told is None else foresight(setup, ahead=self.told == "ahead")
+        return SteelyardPlanner(self.settings, known)
 
 
 def with_target(setup: Setup, target: float) -> Setup:
@@ -85,8 +88,12 @@ OWN = {
     ),
     "steelyard-perfect-forecast": Own(
         description="steelyard told the demand one lead ahead as it will be",
-        foresees=True,
+        told="ahead",
         cause="forecast error",
+    ),
+    "steelyard-told": Own(
+        description="steelyard told the demand as it is at the moment: a causal oracle",
+        told="at the moment",
     ),
     "steelyard-no-cold-start": Own(
         description="steelyard where a replica is Ready one second after it is asked for",

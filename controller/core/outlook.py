@@ -86,7 +86,7 @@ def outlook(
     if forecast is None or mix is None:
         return None
     if foresight is not None:
-        known = np.full_like(forecast.quantiles, foresight(forecast.at_seconds))
+        known = np.full_like(forecast.quantiles, foresight(now, forecast.at_seconds))
         forecast = replace(forecast, quantiles=known, persistence_quantiles=known)
     fleet = fleet_capacity(policy.variants, policy.slo, policy.routing, mix)
     factor = history.learning.factor

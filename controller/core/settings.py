@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-#: Mean demand around a Unix time, in requests/s of the reference tokens: the truth, in an ablation.
-Foresight: TypeAlias = Callable[[float], float]
+#: The truth, in an ablation: what is said at a Unix time (first) of the demand at another (second),
+#: in requests/s of the reference tokens.
+Foresight: TypeAlias = Callable[[float, float], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

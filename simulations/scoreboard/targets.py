@@ -9,6 +9,8 @@ from simulations.scoreboard.standings import CellFigures, Standing, Standings
 
 #: Scenarios whose traffic jumps by the calendar; the smooth ones' targets do not apply to them.
 JUMPS = ("twitter-2021-08-rate",)
+#: Scenarios of traffic that nobody can foresee.
+UNPREDICTABLE = ("step", "flash-crowd", "on-off")
 #: Longest cold start, in seconds, for which the targets are set.
 _LONGEST_COLD_START = 180.0
 _LARGE, _SMALL = 20.0, 5.0
@@ -35,6 +37,7 @@ def targets(found: Standings) -> tuple[Target, ...]:
         _excess_of_tuned(found, figures, "tuned", 0.5),
         _excess_of_tuned(found, figures, "hindsight", 0.7),
         _defaults(found, figures),
+        _unpredictable(found),
     )
 
 
@@ -152,6 +155,31 @@ def _excess_of_tuned(
         target=target,
         measured=f"median {np.median(shares):.2f}, worst {max(shares):.2f} in {len(shares)} cells",
         met=bool(np.median(shares) <= share and never),
+    )
+
+
+def _unpredictable(found: Standings) -> Target:
+    """Misses in cells with a step, a crowd or a fault, over those of a causal oracle there."""
+    ratios = []
+    for figures in found.cells:
+        cell = figures.cell
+        if cell.spec.scenario not in UNPREDICTABLE and not cell.scenario.faults:
+            continue
+        missed = {
+            row.name: row.missed
+            for row in found.rows
+            if row.cell == cell.name and row.name in {"steelyard", "steelyard-told"}
+        }
+        if len(missed) == 2 and missed["steelyard-told"] > 0:
+            ratios.append((missed["steelyard"] / missed["steelyard-told"], cell.name))
+    return Target(
+        what="misses in steps, crowds and faults, over an oracle's that is told as they happen",
+        target="<= 1.2",
+        measured=f"median {np.median([r for r, _ in ratios]):.2f}, worst {max(ratios)[0]:.2f} "
+        f"({max(ratios)[1]}) in {len(ratios)} cells"
+        if ratios
+        else "no such cell",
+        met=max(ratios)[0] <= 1.2 if ratios else None,
     )
 
 

@@ -16,6 +16,7 @@ from simulations.scoreboard.store import Store
 from simulations.scoreboard.suite import Cell, SuiteSpec
 from simulations.scoreboard.summary import estimated, regrets, summaries
 from simulations.scoreboard.sweep import Sweep
+from simulations.scoreboard.targets import targets
 from simulations.scoreboard.tuning import settings_of
 
 #: Cost and attainment of what ran in the cell.
@@ -156,3 +157,15 @@ def test_a_suite_runs_from_end_to_end(suite: SuiteSpec, cell: Cell, tmp_path: Pa
     own = of(found, "steelyard")
     assert own.over_plan is not None
     assert own.over_plan >= 1.0 or not own.attains
+
+
+def test_targets_say_where_a_sweep_stands(suite: SuiteSpec, cell: Cell) -> None:
+    """What the sweep has no cell for is told as unknown, never as met."""
+    found = standings(suite, [cell], outcome(cell))
+    by_what = {target.what: target for target in targets(found)}
+    assert all(target.met is None for target in by_what.values() if "traces" in target.what)
+    tuned = next(t for what, t in by_what.items() if "tuned on an earlier part" in what)
+    # The tuned HPA attains at 140, 40 above the plan; steelyard pays 130 for as much.
+    assert tuned.measured.startswith("median 0.75")
+    assert tuned.met is False
+    assert "no such cell" in next(t.measured for w, t in by_what.items() if "oracle" in w)

@@ -72,7 +72,9 @@ def test_a_scenario_extends_another_file(tmp_path: Path, document: dict[str, Any
         load(mine)
 
 
-@pytest.mark.parametrize("path", [p for p in SHIPPED if load(p).trace.path is not None], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in SHIPPED if load(p).trace.path is not None], ids=lambda p: p.stem
+)
 def test_a_shipped_scenario_without_its_trace_says_how_to_go_on(path: Path) -> None:
     """The public traces are not part of the project."""
     with pytest.raises(InvalidScenario, match=r"trace\.(path|tokens): no file .* --trace FILE"):
