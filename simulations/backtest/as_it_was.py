@@ -11,6 +11,7 @@ import numpy as np
 from simulations.backtest.counting import Array
 from simulations.backtest.history import History
 from simulations.backtest.seen import Objective, Seen
+from simulations.engine.config import EngineConfig
 from simulations.engine.kernel import MAX_SLOTS
 from simulations.engine.totals import FINE_LOWER_SECONDS
 from simulations.reference.path import Path
@@ -46,15 +47,13 @@ class AsItWas:
     most_replicas: tuple[int, ...]
 
 
-def with_seen_edges(prepared: Prepared, seen: Seen) -> Prepared:
-    """Let the simulated histograms have the edges that the user's have: policies read those."""
-    setup = prepared.setup
-    engine = setup.engine
+def _with_seen_edges(engine: EngineConfig, seen: Seen) -> EngineConfig:
+    """Let the simulated histograms have the edges that the user's have, to be set beside them."""
     if seen.ttft_edges_seconds:
         engine = replace(engine, ttft_edges_seconds=_apart(seen.ttft_edges_seconds))
     if seen.tpot_edges_seconds:
         engine = replace(engine, tpot_edges_seconds=_apart(seen.tpot_edges_seconds))
-    return replace(prepared, setup=replace(setup, engine=engine))
+    return engine
 
 
 def _apart(edges: tuple[float, ...]) -> tuple[float, ...]:
@@ -69,6 +68,7 @@ def replay_as_it_was(prepared: Prepared, history: History, seen: Seen, seed: int
     """Replay the replicas that were seen."""
     replicas = _held(history.replicas)
     setup = _roomy(prepared.with_seed(seed), int(replicas.sum(axis=0).max()))
+    setup = replace(setup, engine=_with_seen_edges(setup.engine, seen))
     path = Path(
         bucket_seconds=history.replayed.grid.step_seconds, replicas=replicas.T.astype(np.int64)
     )

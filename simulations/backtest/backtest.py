@@ -8,7 +8,7 @@ from controller.adapters.prometheus.profiles import Profiles
 from controller.adapters.prometheus.session import PrometheusClient
 from controller.adapters.prometheus.settings import PrometheusSettings
 from controller.api.v1alpha1 import ModelDeployment, parse
-from simulations.backtest.as_it_was import AsItWas, replay_as_it_was, with_seen_edges
+from simulations.backtest.as_it_was import AsItWas, replay_as_it_was
 from simulations.backtest.caveats import caveats
 from simulations.backtest.errors import InvalidHistory
 from simulations.backtest.history import History, read_history
@@ -75,13 +75,11 @@ def read_backtest(
         )
     recorded, starts, lengths = recorded_of(history, spec.name, spec.seeds[0])
     spec = _scenario(deployment, document, settings.url, history.scrape_seconds)
-    seen = seen_of(history, policy)
-    prepared = prepare(spec, Path(), trace=recorded, from_seconds=starts)
     return Backtest(
         deployment=deployment,
         history=history,
-        prepared=with_seen_edges(prepared, seen),
-        seen=seen,
+        prepared=prepare(spec, Path(), trace=recorded, from_seconds=starts),
+        seen=seen_of(history, policy),
         lengths=lengths,
     )
 

@@ -45,9 +45,18 @@ class SeenPart(_Part):
 
 
 class BacktestDocument(ResultsDocument):
-    """A results document, as ``compare`` writes it, with what was seen."""
+    """A results document, as ``compare`` writes it, with what was seen.
+
+    ``quality_budget`` is the share of requests that a fallback may serve.
+    """
 
     seen: SeenPart
+    quality_budget: float
+
+    def meets_target(self, policy: PolicyPart) -> bool:
+        """Whether the policy reached the SLO's target within the quality budget."""
+        degraded = policy.degraded_share or 0.0
+        return super().meets_target(policy) and degraded <= self.quality_budget
 
 
 def backtest_document(
@@ -70,6 +79,7 @@ def backtest_document(
             if name != "caveats"
         },
         caveats=caveats,
+        quality_budget=policy.quality.max_degraded_share,
         seen=SeenPart(
             from_seconds=grid.begin_seconds,
             to_seconds=grid.end_seconds,
@@ -120,7 +130,7 @@ def _seen_row(seen: SeenPart) -> tuple[str, ...]:
     return (
         money(seen.cost),
         UNKNOWN,
-        f"{percent(lower)}-{percent(upper)}",
+        f"{attained(lower)}-{attained(upper)}",
         f"{count((1.0 - upper) * seen.requests)}-{count((1.0 - lower) * seen.requests)}",
         percent(seen.degraded_share),
     )
@@ -156,8 +166,9 @@ def print_backtest(document: BacktestDocument, console: Console) -> None:
     console.print(table)
     target = f"{100 * document.slo.target:.4g} %"
     console.print(
-        f"* cheapest that attains {target}; ! misses it. {NAME} is the fleet that ran, replayed "
-        "as the policies are; the first row is what your own histograms show.",
+        f"* cheapest that attains {target} and degrades no more than "
+        f"{100 * document.quality_budget:.4g} %; ! does not. {NAME} is the fleet that ran, "
+        "replayed as the policies are; the first row is what your own histograms show.",
         highlight=False,
     )
     console.print(Text("Before you trust this", style="bold"))

@@ -398,6 +398,9 @@ def test_the_command_says_what_each_policy_would_have_cost(
     assert written["seen"]["toSeconds"] - written["seen"]["fromSeconds"] == REPLAYED_HOURS * HOUR
     assert written["seen"]["objectives"][0]["seenShare"] > 0.99
     assert written["caveats"]
+    # A fallback served a third of what ran: over its budget, however well it did.
+    assert "! as-it-was" in " ".join(done.stdout.split())
+    assert "* static-peak" in " ".join(done.stdout.split())
     assert "Before you trust this" in page.read_text()
     again = CliRunner().invoke(app, ["report", str(results)], env={"COLUMNS": "250"})
     assert again.exit_code == 0
@@ -569,3 +572,40 @@ def test_only_the_workloads_pods_count_where_they_can_be_told(filled: Starter) -
         simple(exposition, "other-a", ORIGIN + at, 9.0 * at)
     made = read(filled(exposition.text()).url)
     assert made.prepared.setup.trace.demand(60.0).requests == pytest.approx(120.0, abs=2.0)
+
+
+def test_arrivals_of_a_gateway_count_in_place_of_the_engines(
+    filled: Starter, tmp_path: Path
+) -> None:
+    """The gateway counted three a second, of which the engines ended two; tokens are theirs."""
+    exposition = Exposition()
+    lines = []
+    for at in np.arange(0.0, 6 * HOUR + 90.0, SCRAPE_SECONDS).tolist():
+        simple(exposition, "llama-bf16-a", ORIGIN + at, 2.0 * at)
+        labels = 'route="llama",ns="serving",instance="gateway-1"'
+        lines.append(f"gateway_requests_total{{{labels}}} {3.0 * at} {ORIGIN + at:.3f}")
+    text = "\n".join(("# TYPE gateway_requests_total unknown", *lines, exposition.text()))
+    path = tmp_path / "profiles.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "arrivals": [
+                    {
+                        "name": "gateway",
+                        "counter": "gateway_requests_total",
+                        "nameLabel": "route",
+                        "namespaceLabel": "ns",
+                    }
+                ]
+            }
+        )
+    )
+    asked = document()
+    asked["spec"]["arrivals"] = {"metricsProfile": "gateway", "name": "llama"}
+    settings = PrometheusSettings(url=filled(text).url)
+    made = read_backtest(asked, settings, load(path), DAYS, UNTIL)
+    demand = made.prepared.setup.trace.demand(HOUR)
+    assert demand.requests == pytest.approx(3.0 * HOUR, rel=0.01)
+    assert demand.prompt_tokens_mean == pytest.approx(500.0)
+    with pytest.raises(InvalidHistory, match="--metrics-profiles"):
+        read_backtest(asked, settings, load(None), DAYS, UNTIL)
