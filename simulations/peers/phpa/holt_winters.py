@@ -7,12 +7,13 @@ the history has grown by a season or lost one: the predictions are the same.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simulations.peers.phpa.linear import Proposals
 
 #: Averages that the first level and trend are fitted to.
 _AVERAGES = 10
@@ -25,6 +26,24 @@ class Seasonal(StrEnum):
 
     ADDITIVE = "add"
     MULTIPLICATIVE = "mul"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Fit:
+    """Level, trend and season (by phase, shape (length,)) after the history's last point."""
+
+    start_seasons: int
+    level: float
+    trend: float
+    season: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HoltWintersMemory:
+    """Proposals kept, in time order, and the fit that has seen all of them (None: not one yet)."""
+
+    points: NDArray[np.float64]
+    fit: _Fit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,48 +85,28 @@ class HoltWintersModel:
             math.ceil(self._averaged_points / self.length),
         )
 
+    def begun(self, proposals: Proposals) -> HoltWintersMemory:
+        """What is kept of proposals made before."""
+        points = np.array([replicas for _, replicas in proposals], dtype=np.float64)
+        return HoltWintersMemory(points=points[_pruned(self, len(points)) :])
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Fit:
-    """Level, trend and season (by phase, shape (length,)) after the history's last point."""
-
-    start_seasons: int
-    level: float
-    trend: float
-    season: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HoltWintersMemory:
-    """Proposals kept, in time order, and the fit that has seen all of them (None: not one yet)."""
-
-    points: NDArray[np.float64]
-    fit: _Fit | None = None
-
-    @classmethod
-    def of(cls, model: HoltWintersModel, points: Iterable[float] = ()) -> "HoltWintersMemory":
-        """Memory of a model that has run before: the last of the points it has seen."""
-        kept = np.array(tuple(points), dtype=np.float64)
-        return cls(points=kept[_pruned(model, len(kept)) :])
-
-
-def predicted(
-    model: HoltWintersModel, memory: HoltWintersMemory, replicas: int
-) -> tuple[int, HoltWintersMemory]:
-    """Replicas of the next sync where the HPA proposes ``replicas`` now; 0 with too few points."""
-    points = np.append(memory.points, float(replicas))
-    if len(points) < model.least_points:
-        return 0, _remembered(model, points, None)
-    if model.quirk_reversed:
-        as_given = np.append(memory.points[::-1], float(replicas))
-        return _forecast(model, _fitted(model, as_given), len(points)), _remembered(
-            model, points, None
-        )
-    if memory.fit is None or memory.fit.start_seasons != model.start_seasons(len(points)):
-        fit = _fitted(model, points)
-    else:
-        fit = _smoothed(model, memory.fit, points[-1:], len(points) - 1)
-    return _forecast(model, fit, len(points)), _remembered(model, points, fit)
+    def synced(
+        self, memory: HoltWintersMemory, at_seconds: float, replicas: int
+    ) -> tuple[int, HoltWintersMemory]:
+        """Predict the next sync's replicas, 0 with too few points, and remember this one's."""
+        del at_seconds
+        points = np.append(memory.points, float(replicas))
+        if len(points) < self.least_points:
+            return 0, _remembered(self, points, None)
+        if self.quirk_reversed:
+            as_given = np.append(memory.points[::-1], float(replicas))
+            prediction = _forecast(self, _fitted(self, as_given), len(points))
+            return prediction, _remembered(self, points, None)
+        if memory.fit is None or memory.fit.start_seasons != self.start_seasons(len(points)):
+            fit = _fitted(self, points)
+        else:
+            fit = _smoothed(self, memory.fit, points[-1:], len(points) - 1)
+        return _forecast(self, fit, len(points)), _remembered(self, points, fit)
 
 
 def _remembered(
@@ -160,16 +159,16 @@ def _smoothed(model: HoltWintersModel, fit: _Fit, points: NDArray[np.float64], b
     The season follows what is left of a point beside level and trend *before* it.
     """
     level, trend = fit.level, fit.trend
-    season = fit.season.tolist()
+    season = fit.season.copy()
     alpha, beta, gamma = model.alpha, model.beta, model.gamma
     additive = model.seasonal is Seasonal.ADDITIVE
     for place, point in enumerate(points.tolist(), before):
         phase = place % model.length
-        ahead, usual = level + trend, season[phase]
+        ahead, usual = level + trend, float(season[phase])
         after = alpha * (point - usual if additive else point / usual) + (1.0 - alpha) * ahead
         trend = beta * (after - level) + (1.0 - beta) * trend
         season[phase] = (
             gamma * (point - ahead if additive else point / ahead) + (1.0 - gamma) * usual
         )
         level = after
-    return _Fit(start_seasons=fit.start_seasons, level=level, trend=trend, season=np.array(season))
+    return _Fit(start_seasons=fit.start_seasons, level=level, trend=trend, season=season)

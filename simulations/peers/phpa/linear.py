@@ -47,6 +47,11 @@ class LinearModel:
         value = float(np.dot(inverse, np.array([float(count) for _, count in points]))[0])
         return math.ceil(value if self.quirk_unrounded else value - _ROUNDING)
 
-    def stored(self, stored: Proposals, at_seconds: float, replicas: int) -> Proposals:
-        """The proposals that are kept for the next sync."""
-        return (*stored, (at_seconds, replicas))[-self.history_size :]
+    def begun(self, proposals: Proposals) -> Proposals:
+        """What is kept of proposals made before."""
+        return proposals[-self.history_size :]
+
+    def synced(self, stored: Proposals, at_seconds: float, replicas: int) -> tuple[int, Proposals]:
+        """Predict, and keep the present proposal for the next sync."""
+        prediction = self.predicted(stored, at_seconds, replicas)
+        return prediction, self.begun((*stored, (at_seconds, replicas)))

@@ -3,30 +3,21 @@
 The original's quirks are switched on: the vectors have them.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
-from simulations.peers.phpa.holt_winters import (
-    HoltWintersMemory,
-    HoltWintersModel,
-    Seasonal,
-    predicted,
-)
+from simulations.peers.phpa.holt_winters import HoltWintersModel, Seasonal
 from simulations.peers.phpa.law import DecisionType, decided
-from simulations.peers.phpa.linear import LinearModel, Proposals
+from simulations.peers.phpa.linear import LinearModel
 from simulations.peers.vectors import Compared, VectorSet
-
-#: Prediction at a sync (seconds, replicas), and how many proposals are kept after it.
-_Sync: TypeAlias = Callable[[float, int], tuple[int, int]]
 
 
 def _replay(document: dict[str, Any]) -> Iterator[Compared]:
     """Prediction, decision and proposals kept at every sync."""
     config = document["config"]
-    sync = {"Linear": _linear, "HoltWinters": _holt_winters}[config["kind"]](config)
     decision = DecisionType(config["decision"])
-    for number, tick in enumerate(document["ticks"]):
-        prediction, kept = sync(float(tick["t"]), tick["hpa"])
+    syncs = {"Linear": _linear, "HoltWinters": _holt_winters}[config["kind"]](document)
+    for number, (tick, (prediction, kept)) in enumerate(zip(document["ticks"], syncs, strict=True)):
         target = decided(decision, (tick["hpa"], prediction))
         for name, expected, found in (
             ("prediction", tick["prediction"], prediction),
@@ -36,25 +27,24 @@ def _replay(document: dict[str, Any]) -> Iterator[Compared]:
             yield Compared(at=f"sync {number} {name}", expected=expected, found=found)
 
 
-def _linear(config: dict[str, Any]) -> _Sync:
+def _linear(document: dict[str, Any]) -> Iterator[tuple[int, int]]:
+    """Prediction at every sync, and how many proposals are kept after it."""
+    config = document["config"]
     model = LinearModel(
         look_ahead_seconds=config["look_ahead_ms"] / 1000.0,
         history_size=config["history_size"],
         quirk_reversed=True,
         quirk_unrounded=True,
     )
-    stored: Proposals = ()
-
-    def sync(at_seconds: float, replicas: int) -> tuple[int, int]:
-        nonlocal stored
-        prediction = model.predicted(stored, at_seconds, replicas)
-        stored = model.stored(stored, at_seconds, replicas)
-        return prediction, len(stored)
-
-    return sync
+    stored = model.begun(())
+    for tick in document["ticks"]:
+        prediction, stored = model.synced(stored, float(tick["t"]), tick["hpa"])
+        yield prediction, len(stored)
 
 
-def _holt_winters(config: dict[str, Any]) -> _Sync:
+def _holt_winters(document: dict[str, Any]) -> Iterator[tuple[int, int]]:
+    """Prediction at every sync, and how many proposals are kept after it."""
+    config = document["config"]
     model = HoltWintersModel(
         length=config["L"],
         stored_seasons=config["stored"],
@@ -64,15 +54,10 @@ def _holt_winters(config: dict[str, Any]) -> _Sync:
         seasonal=Seasonal(config["seasonal"]),
         quirk_reversed=True,
     )
-    memory = HoltWintersMemory.of(model)
-
-    def sync(at_seconds: float, replicas: int) -> tuple[int, int]:
-        nonlocal memory
-        del at_seconds
-        prediction, memory = predicted(model, memory, replicas)
-        return prediction, len(memory.points)
-
-    return sync
+    memory = model.begun(())
+    for tick in document["ticks"]:
+        prediction, memory = model.synced(memory, float(tick["t"]), tick["hpa"])
+        yield prediction, len(memory.points)
 
 
 VECTORS: tuple[VectorSet, ...] = (
