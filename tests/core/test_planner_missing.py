@@ -234,3 +234,23 @@ def test_a_sleeping_fleet_wakes_for_requests_of_unknown_tokens(
     )
     decision, _ = PLANNER.plan(asleep, seen, PLANNER.initial(asleep, None), NOW)
     assert decision.allocation[0] >= 1
+
+
+@pytest.mark.parametrize("every", [2, 4])
+def test_scrapes_rarer_than_ticks_still_let_go(
+    make_policy: MakePolicy, make_observation: MakeObservation, every: int
+) -> None:
+    """A tick without a new sample keeps what there is, and does not begin the hold anew."""
+    policy = make_policy()
+    history, replicas = PLANNER.initial(policy, None), 20
+    unseen = Missing(MissingReason.STALE)
+    for tick in range(1, 61):
+        now = NOW + tick * TICK
+        seen = make_observation(now, (replicas,), 60.0)
+        if tick % every:
+            seen = replace(seen, traffic=unseen)
+        decision, history = PLANNER.plan(policy, seen, history, now)
+        if tick % every:
+            assert decision.allocation[0] >= replicas
+        replicas = decision.allocation[0]
+    assert replicas < 8
