@@ -22,6 +22,9 @@ from simulations.setup import Prepared, prepare
 
 Work: TypeAlias = Literal["replay", "plan", "bound", "integrality"]
 
+#: Cell, policy, seed, part and code.
+Key: TypeAlias = tuple[str, str, int, str, str]
+
 #: Scenarios a process keeps ready: jobs come in the order of their cells.
 _KEPT = 3
 
@@ -51,7 +54,7 @@ class Job:
         return sha256(f"{text}{conditions}".encode()).hexdigest()[:16]
 
     @property
-    def key(self) -> tuple[str, str, int, str, str]:
+    def key(self) -> Key:
         """What tells its row apart from all others, also those of other code."""
         return self.cell.name, self.policy, self.seed, self.part, self.code
 
@@ -65,23 +68,27 @@ def plan_jobs(cell: Cell, seed: int, plan_replays: int) -> tuple[Job, Job, Job]:
     )
 
 
-def carry_out(job: Job) -> tuple[Job, Row]:
-    """Do the work; the row has no figures where the policy cannot run in the cell."""
+def carry_out(job: Job, key: Key | None = None) -> tuple[Job, Row]:
+    """Do the work; the row has no figures where the policy cannot run in the cell.
+
+    ``key`` is the job's as it was when it was handed out: the code may have changed since then.
+    """
+    key = key or job.key
     prepared = prepared_for(job.cell, job.part)
     started = perf_counter()
     if job.work == "bound":
         cost = bound_at_aim(provable_bound(prepared), prepared)
-        return job, _row(job, cost, perf_counter() - started)
+        return job, _row(key, cost, perf_counter() - started)
     if job.work == "integrality":
-        return job, _row(job, integrality_cost(prepared), perf_counter() - started)
+        return job, _row(key, integrality_cost(prepared), perf_counter() - started)
     if job.work == "plan":
         result = reference_plan(prepared, job.seed, job.plan_replays, REFERENCE_PLAN)
     else:
         try:
             result = run(prepared, job.policy, job.seed)
         except (NotApplicable, InvalidSetting):
-            return job, _row(job, None, 0.0)
-    cell, policy, seed, part, code = job.key
+            return job, _row(key, None, 0.0)
+    cell, policy, seed, part, code = key
     return job, row_of(
         result,
         cell=cell,
@@ -93,8 +100,8 @@ def carry_out(job: Job) -> tuple[Job, Row]:
     )
 
 
-def _row(job: Job, cost: float | None, wall_seconds: float) -> Row:
-    cell, policy, seed, part, code = job.key
+def _row(key: Key, cost: float | None, wall_seconds: float) -> Row:
+    cell, policy, seed, part, code = key
     return Row(
         cell=cell,
         policy=policy,

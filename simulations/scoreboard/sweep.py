@@ -44,7 +44,7 @@ class Sweep:
         with self._backend():
             done: Iterator[tuple[Job, Row]] = Parallel(
                 n_jobs=self._processes, return_as="generator_unordered", batch_size=1
-            )(delayed(carry_out)(job) for job in pending)
+            )(delayed(carry_out)(job, job.key) for job in pending)
             try:
                 for job, row in done:
                     rows.append(row)

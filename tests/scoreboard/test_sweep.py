@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from simulations.scoreboard import job as jobs
-from simulations.scoreboard.job import Job, carry_out, plan_jobs
+from simulations.scoreboard.job import Job, Key, carry_out, plan_jobs
 from simulations.scoreboard.row import SCHEMA, Row
 from simulations.scoreboard.store import Store
 from simulations.scoreboard.suite import Cell
@@ -41,11 +41,11 @@ def test_a_sweep_that_is_ended_keeps_what_it_did(
     asked = replays(cell)
     done = []
 
-    def failing(job: Job) -> tuple[Job, Row]:
+    def failing(job: Job, key: Key) -> tuple[Job, Row]:
         if done:
             raise KeyboardInterrupt
         done.append(job)
-        return carry_out(job)
+        return carry_out(job, key)
 
     monkeypatch.setattr("simulations.scoreboard.sweep.carry_out", failing)
     with pytest.raises(KeyboardInterrupt):
