@@ -15,8 +15,12 @@ demo: .venv/installed
 
 # Every peer, at its default and tuned, against the plan: SUITE=quick takes minutes, SUITE=full hours.
 SUITE ?= quick
-scoreboard: .venv/installed
-	$(BIN)/steelyard-sim scoreboard $(SUITE) --out out/scoreboard-$(SUITE)
+scoreboard: .venv/installed out/trust.json
+	$(BIN)/steelyard-sim scoreboard $(SUITE) --out out/scoreboard-$(SUITE) --trust out/trust.json
+
+# What the figures rest on; made once, a minute or two.
+out/trust.json: .venv/installed
+	$(BIN)/steelyard-sim trust --json $@
 
 test: .venv/installed
 	$(BIN)/pytest -n auto

@@ -83,6 +83,7 @@ def compare(
         seeds=tuple(seeds),
         ceiling=prepared.ceiling,
         slo_target=prepared.setup.policy.slo.target,
+        max_degraded_share=prepared.setup.policy.quality.max_degraded_share,
         reference_plan_cost=plan.cost,
         lower_bound_cost=found.get(_BOUND, nan),
         reference_plan=plan,

@@ -87,7 +87,8 @@ class Comparison:
     """All policies on one scenario. ``ceiling`` is the attainment with unlimited replicas.
 
     ``lower_bounds`` maps a policy's name to the proved bound at that policy's own attainment and
-    degraded share; ``lower_bound_cost`` is the bound at the SLO target and quality budget.
+    degraded share; ``lower_bound_cost`` is the bound at the SLO target and quality budget, which
+    is ``max_degraded_share``.
     """
 
     scenario: str
@@ -99,3 +100,4 @@ class Comparison:
     reference_plan: PolicyResult
     policies: tuple[PolicyResult, ...]
     lower_bounds: dict[str, float] = field(default_factory=dict)
+    max_degraded_share: float = 1.0

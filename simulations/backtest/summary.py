@@ -45,18 +45,9 @@ class SeenPart(_Part):
 
 
 class BacktestDocument(ResultsDocument):
-    """A results document, as ``compare`` writes it, with what was seen.
-
-    ``quality_budget`` is the share of requests that a fallback may serve.
-    """
+    """A results document, as ``compare`` writes it, with what was seen."""
 
     seen: SeenPart
-    quality_budget: float
-
-    def meets_target(self, policy: PolicyPart) -> bool:
-        """Whether the policy reached the SLO's target within the quality budget."""
-        degraded = policy.degraded_share or 0.0
-        return super().meets_target(policy) and degraded <= self.quality_budget
 
 
 def backtest_document(
@@ -79,7 +70,6 @@ def backtest_document(
             if name != "caveats"
         },
         caveats=caveats,
-        quality_budget=policy.quality.max_degraded_share,
         seen=SeenPart(
             from_seconds=grid.begin_seconds,
             to_seconds=grid.end_seconds,

@@ -25,6 +25,8 @@ from simulations.scoreboard.suite import Cell, InvalidSuite, cells_of, load_suit
 from simulations.scoreboard.sweep import Phase, Sweep
 from simulations.scoreboard.sweep import Progress as Told
 from simulations.scoreboard.table import markdown, print_scoreboard
+from simulations.trust.document import TrustDocument
+from simulations.trust.html import trust_section_html
 
 
 def scoreboard(
@@ -36,6 +38,10 @@ def scoreboard(
         list[str] | None, typer.Option("--cell", help="Only this cell; may be given several times.")
     ] = None,
     processes: ProcessesOption = -1,
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="Results of steelyard-sim trust --json, to be shown on the page."),
+    ] = None,
     dask: Annotated[
         str | None,
         typer.Option(help="Scheduler of a Dask cluster, such as tcp://127.0.0.1:8786."),
@@ -45,6 +51,7 @@ def scoreboard(
     console = Console()
     try:
         check_processes(processes)
+        section = "" if trust is None else trust_section_html(_trusted(trust))
         spec = load_suite(suite_path(suite))
         chosen = _chosen(cells_of(spec), cell)
         left_out = {one.name: one.missing for one in chosen if one.missing is not None}
@@ -66,10 +73,19 @@ def scoreboard(
         raise fail(error) from error
     document = to_document(spec, standings(spec, ready, outcome), left_out)
     (out / "scoreboard.json").write_text(document.to_text())
-    (out / "scoreboard.html").write_text(render_page(document))
+    (out / "scoreboard.html").write_text(render_page(document, section))
     (out / "scoreboard.md").write_text(markdown(document))
     print_scoreboard(document, console)
     console.print(f"page: {out / 'scoreboard.html'}", highlight=False, soft_wrap=True)
+
+
+def _trusted(path: Path) -> TrustDocument:
+    try:
+        return TrustDocument.model_validate_json(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidOption(
+            f"--trust: {path} cannot be read; give a file written by steelyard-sim trust --json"
+        ) from error
 
 
 def _chosen(cells: tuple[Cell, ...], names: list[str] | None) -> list[Cell]:

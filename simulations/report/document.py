@@ -171,6 +171,7 @@ class ResultsDocument(_Part):
     slo: SloPart
     seeds: tuple[int, ...]
     reference_plan: PolicyPart
+    quality_budget: float = 1.0
     caveats: tuple[str, ...] = ()
 
     @property
@@ -184,8 +185,10 @@ class ResultsDocument(_Part):
         return self.ceiling is not None and self.ceiling < self.slo.target
 
     def meets_target(self, policy: PolicyPart) -> bool:
-        """Whether the policy reached the SLO's target on this scenario."""
-        return policy.attainment is not None and policy.attainment >= self.slo.target
+        """Whether the policy reached the SLO's target within the quality budget."""
+        if policy.attainment is None or policy.attainment < self.slo.target:
+            return False
+        return (policy.degraded_share or 0.0) <= self.quality_budget
 
     @property
     def best(self) -> PolicyPart | None:
@@ -302,6 +305,7 @@ def to_document(
         ),
         seeds=tuple(int(seed) for seed in comparison.seeds),
         reference_plan=_policy(comparison, comparison.reference_plan, timeline_points),
+        quality_budget=comparison.max_degraded_share,
     )
 
 

@@ -80,6 +80,7 @@ def test_a_name_cannot_break_the_page(done: Path) -> None:
         (["scoreboard", "quik"], "no file quik"),
         (["scoreboard", "quick", "--cell", "nowhere"], "no cell nowhere; choose from"),
         (["scoreboard", "quick", "--processes", "0"], "--processes: found 0"),
+        (["scoreboard", "quick", "--trust", "nowhere.json"], "--trust: nowhere.json cannot be"),
     ],
 )
 def test_a_wrong_command_says_what_to_write(arguments: list[Any], message: str) -> None:
