@@ -15,27 +15,39 @@ from simulations.peers.dynamo.thresholds import LATENCY, THROUGHPUT, Thresholds
 from simulations.peers.dynamo.throughput import GpuBand
 from simulations.peers.peer import InvalidSetting, Knob, Peer, PeerFacts, Settings
 
-_SHARES = (0.3, 0.5, 0.7, 0.85, 1.0)
-#: Shares of the SLO's thresholds that the planner's targets are. Its estimates are means.
-_TTFT_SHARE = Knob(name="ttft_share", default=1.0, values=_SHARES, least=0.05, most=2.0)
-_ITL_SHARE = Knob(name="itl_share", default=1.0, values=_SHARES, least=0.05, most=2.0)
+#: Shares of the SLO's thresholds that the planner's targets are. Its estimates are means, and what
+#: an engine carries depends so little on the time between tokens that only small shares leave room.
+_TTFT_SHARE = Knob(name="ttft_share", default=1.0, values=(0.3, 0.6, 1.0), least=0.05, most=2.0)
+_ITL_SHARE = Knob(
+    name="itl_share",
+    default=1.0,
+    values=(0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0),
+    least=0.05,
+    most=2.0,
+)
 _LOAD_INTERVAL = Knob(
-    name="load_interval_seconds", default=5.0, values=(5.0, 30.0, 60.0), least=1.0, most=3600.0
+    name="load_interval_seconds", default=5.0, values=(5.0, 60.0), least=1.0, most=3600.0
 )
 _THROUGHPUT_INTERVAL = Knob(
     name="throughput_interval_seconds",
     default=180.0,
-    values=(90.0, 180.0, 300.0),
+    values=(90.0, 180.0),
     least=15.0,
     most=3600.0,
 )
+#: 1: times of passes are learned from those seen, as where no model of the engine is at hand.
+_LEARNED = Knob(name="learned_pass_times", default=0.0, values=(0.0,), most=1.0)
 #: Without a default of their own: Dynamo's target `load` must be given them. These are what it
 #: was run with for its vectors.
 _UP_PERCENT = Knob(
-    name="scale_up_kv_percent", default=80.0, values=(45.0, 60.0, 80.0), least=1.0, most=100.0
+    name="scale_up_kv_percent",
+    default=80.0,
+    values=(30.0, 40.0, 50.0, 65.0, 80.0),
+    least=1.0,
+    most=100.0,
 )
 _DOWN_PERCENT = Knob(
-    name="scale_down_kv_percent", default=30.0, values=(10.0, 20.0, 30.0), least=0.0, most=99.0
+    name="scale_down_kv_percent", default=30.0, values=(10.0, 20.0), least=0.0, most=99.0
 )
 
 
@@ -77,6 +89,7 @@ class _Mode:
                 thresholds=thresholds,
                 load_loop=self.load_loop,
                 predictor=self.predictor,
+                learned=settings.get(_LEARNED.name, 0.0) > 0.0,
                 load_interval_seconds=load,
                 throughput_interval_seconds=throughput,
             )
@@ -106,6 +119,7 @@ def _throughput_peer(kind: PredictorKind, predicted: str) -> Peer:
         _TTFT_SHARE,
         _ITL_SHARE,
         _THROUGHPUT_INTERVAL,
+        _LEARNED,
     )
 
 
@@ -149,6 +163,7 @@ PRESENT_PEERS: tuple[Peer, ...] = (
         _TTFT_SHARE,
         _ITL_SHARE,
         _LOAD_INTERVAL,
+        _LEARNED,
     ),
     _throughput_peer(PredictorKind.CONSTANT, "as in the last interval"),
     _throughput_peer(PredictorKind.ARIMA, "predicted by auto-ARIMA, its default"),
@@ -163,6 +178,7 @@ PRESENT_PEERS: tuple[Peer, ...] = (
         _ITL_SHARE,
         _THROUGHPUT_INTERVAL,
         _LOAD_INTERVAL,
+        _LEARNED,
     ),
 )
 

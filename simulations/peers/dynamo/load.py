@@ -5,9 +5,10 @@ of what the leaver holds, would keep to them with room to spare. An aggregated e
 prefill and as a decode engine: either may add one, only both together remove one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import dropwhile
 from math import ceil
 
 from simulations.peers.dynamo.capacity import (
@@ -35,6 +36,15 @@ class EngineLoad:
     queued_decode_requests: float = 0.0
     queued_kv_tokens: float = 0.0
 
+    @property
+    def forward_pass(self) -> ForwardPass:
+        """The last pass."""
+        return ForwardPass(
+            prefill_tokens=self.prefill_tokens,
+            decode_requests=self.decode_requests,
+            kv_tokens=self.kv_tokens,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RecentMean:
@@ -42,11 +52,10 @@ class RecentMean:
 
     values: tuple[float, ...] = ()
 
-    def added(self, value: float) -> "RecentMean":
-        """With one more value."""
-        if not self.values and value <= 0.0:
-            return self
-        return RecentMean((*self.values, value)[-_RECENT:])
+    def added(self, *values: float) -> "RecentMean":
+        """With more values, the newest last."""
+        counted = values if self.values else dropwhile(lambda value: value <= 0.0, values)
+        return RecentMean((*self.values, *counted)[-_RECENT:])
 
     @property
     def mean(self) -> float:
@@ -55,26 +64,29 @@ class RecentMean:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NextRequest:
-    """What the next request is taken to bring: prompt tokens, and KV tokens while it decodes.
+class RecentPasses:
+    """Means over the last passes: tokens of a prompt, KV tokens of a decode, prompts of a pass.
 
-    A pass that holds no prompt is one of 0 tokens, so that the prompt is one of a mean pass.
+    The first two are what the next request is taken to bring. A pass without a prompt counts as one
+    of 0 tokens (read in the source of the 1.5 line; the recorded passes all hold one).
     """
 
     prompt: RecentMean = RecentMean()
     decode: RecentMean = RecentMean()
+    prefill: RecentMean = RecentMean()
 
-    def seen(self, loads: Iterable[EngineLoad]) -> "NextRequest":
+    def seen(self, loads: Sequence[EngineLoad]) -> "RecentPasses":
         """With the passes of a tick."""
-        prompt, decode = self.prompt, self.decode
-        for load in loads:
-            per_prompt = 0.0
-            if load.prefill_requests > 0.0:
-                per_prompt = load.prefill_tokens / load.prefill_requests
-            prompt = prompt.added(per_prompt)
-            if load.decode_requests > 0.0:
-                decode = decode.added(load.kv_tokens / load.decode_requests)
-        return NextRequest(prompt=prompt, decode=decode)
+        prompts = (
+            load.prefill_tokens / load.prefill_requests if load.prefill_requests > 0.0 else 0.0
+            for load in loads
+        )
+        decoding = (load for load in loads if load.decode_requests > 0.0)
+        return RecentPasses(
+            prompt=self.prompt.added(*prompts),
+            decode=self.decode.added(*(load.kv_tokens / load.decode_requests for load in decoding)),
+            prefill=self.prefill.added(*(load.prefill_tokens for load in loads)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +110,22 @@ class Wish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """Latencies of engines with the next request, in milliseconds; None where not known."""
+    """Latencies of engines with the next request, in milliseconds; None where not known.
+
+    ``prompt`` and ``decode`` are the next request's tokens; decodes of an aggregated engine share
+    their passes with ``prefill`` prompt tokens.
+    """
 
     spec: SlaSpec
     time: PassTime
     prompt: float
     decode: float
+    prefill: float
+
+    @classmethod
+    def of(cls, spec: SlaSpec, time: PassTime, recent: RecentPasses) -> "Estimator":
+        """From the last passes."""
+        return cls(spec, time, recent.prompt.mean, recent.decode.mean, recent.prefill.mean)
 
     def ttfts(self, loads: Sequence[EngineLoad]) -> Iterator[float | None]:
         """Time to first token of the next request behind every engine's queue."""
@@ -190,7 +212,7 @@ class Estimator:
         return both[1]
 
     def _decoding(self, requests: float, kv: float) -> float | None:
-        prefill = ceil(self.prompt) if self.spec.role is PassKind.MIXED else 0
+        prefill = ceil(self.prefill) if self.spec.role is PassKind.MIXED else 0
         return self.time(
             ForwardPass(prefill_tokens=prefill, decode_requests=ceil(requests), kv_tokens=ceil(kv))
         )

@@ -1,15 +1,20 @@
-"""Forward passes as Dynamo's planner meets them: swept before deployment, then one per scrape.
+"""Forward passes as Dynamo's planner meets them, and what it knows of their time.
 
-The planner learns from passes, each with what it held and how long it took. Engines here advance by
-events and export none, so passes are made from a performance profile: what the engine's own report
-would say. Before deployment an engine is swept over prompts, decodes and both together, as the
-throughput loop demands. In service every replica shows the pass under way at a scrape: the
+Engines here advance by events and export no passes, so these are made from a performance profile:
+what the engine's own report would say. Every replica shows the pass under way at a scrape: the
 sequences it runs and their KV tokens, and as many prompts as start in a pass where so many run,
 which is random; here those numbers and the prompts' lengths come in turn, evenly spread.
+
+A pass's time the planner has from a model of the engine (AI Configurator), which every supported
+pair of model and GPU has, or from a straight line through the passes seen. The first is the
+performance profile. For the second an engine shows its passes before deployment in a load test with
+more and more sequences, as the throughput loop demands. Neither the floor that reading the weights
+sets nor long prompts' attention is a straight line: it misses small passes by most of their time,
+or has them take none at all, and then one engine seems to carry everything.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,14 +22,14 @@ import numpy as np
 
 from controller.core.domain.variant import PerformanceProfile
 from controller.core.performance.mix import TokenMix
+from simulations.peers.dynamo.capacity import PassTime
 from simulations.peers.dynamo.load import EngineLoad
 from simulations.peers.dynamo.regression import ForwardPass, PassModel
 
-#: Points of the sweep along every axis, and along that of prompts alone.
-_POINTS = 6
-_PROMPTS = 16
-_SHORTEST, _LONGEST = 64, 16_384
-#: Share of the KV room that the sweep fills at most.
+#: Loads of a load test, passes seen at each, and lone prompts, from the shortest on.
+_LOADS, _PASSES = 32, 6
+_PROMPTS, _SHORTEST = 16, 64
+#: Share of the KV room that a load test fills at most.
 _FULLEST = 0.95
 #: Steps between 0 and 1 that spread any run of turns evenly: fractions of the plastic number.
 _COUNT_STEP, _LENGTH_STEP = 0.7548776662466927, 0.5698402909980532
@@ -47,35 +52,23 @@ def pass_milliseconds(
     )
 
 
-@lru_cache(maxsize=256)
-def swept(engine: PerformanceProfile) -> PassModel:
-    """What a sweep of this engine teaches."""
-    model = PassModel()
-    for prompts, decodes, kv in _sweep(engine):
-        seen = ForwardPass(prefill_tokens=sum(prompts), decode_requests=decodes, kv_tokens=kv)
-        model = model.observed(seen, pass_milliseconds(engine, prompts, decodes, kv))
-    return model
+def modelled(engine: PerformanceProfile, prompt_mean: float) -> PassTime:
+    """What a model of the engine tells of a pass, its prompts of this mean length."""
 
+    def time(asked: ForwardPass) -> float:
+        whole, rest = divmod(asked.prefill_tokens, max(prompt_mean, 1.0))
+        squares = whole * prompt_mean**2 + rest**2
+        return (
+            math.hypot(
+                engine.t0_milliseconds,
+                engine.delta_milliseconds * (asked.prefill_tokens + asked.decode_requests),
+            )
+            + engine.epsilon_milliseconds * squares
+            + engine.kappa_milliseconds * asked.kv_tokens
+            + engine.beta_milliseconds * asked.decode_requests
+        )
 
-def _sweep(engine: PerformanceProfile) -> Iterator[tuple[tuple[int, ...], int, int]]:
-    """Prompts, decodes and KV tokens of every pass."""
-    room = int(_FULLEST * engine.kv_capacity_tokens)
-    longest = max(_SHORTEST + 1, min(_LONGEST, engine.max_batched_tokens, room))
-    for prompt in np.geomspace(_SHORTEST, longest, _PROMPTS).round().astype(int).tolist():
-        yield (prompt,), 0, 0
-    batches = np.unique(np.geomspace(1, engine.max_running, _POINTS).round().astype(int)).tolist()
-    for batch in batches:
-        most = max(1, min(room // batch, _LONGEST))
-        for context in np.linspace(min(_SHORTEST, most), most, _POINTS).round().tolist():
-            kv = int(context) * batch
-            yield (), batch, kv
-            yield (_turn(batch * _POINTS + int(context), longest),), batch, kv
-
-
-def _turn(turn: int, longest: int) -> int:
-    """A prompt length between the shortest and the longest, in equal ratios."""
-    share = (turn * _COUNT_STEP) % 1.0
-    return round(_SHORTEST * math.exp(share * math.log(longest / _SHORTEST)))
+    return time
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +90,7 @@ class PassMix:
         left = room
         for place in range(_poisson((turn * _COUNT_STEP) % 1.0, expected)):
             share = ((turn + place * _LENGTHS) * _LENGTH_STEP) % 1.0
-            tokens = max(1, round(prompt_mean * self.lengths[int(share * _LENGTHS)]))
+            tokens = max(1, round(prompt_mean * self.lengths[int(share * len(self.lengths))]))
             if left <= 0:
                 break
             found.append(min(tokens, left))
@@ -135,6 +128,35 @@ def scraped(  # noqa: PLR0913 - one pass: the engine, its gauges, and what its r
         **queue,
     )
     return load, pass_milliseconds(engine, prompts, decodes, kv_tokens)
+
+
+@lru_cache(maxsize=256)
+def load_tested(
+    engine: PerformanceProfile, mix: PassMix, prompt_mean: float, output_mean: float
+) -> PassModel:
+    """What a load test of this engine teaches; lone prompts are tried as well."""
+    model = PassModel()
+    longest = max(_SHORTEST, engine.max_batched_tokens)
+    for tokens in np.geomspace(_SHORTEST, longest, _PROMPTS).round().astype(int).tolist():
+        model = model.observed(
+            ForwardPass(prefill_tokens=tokens), pass_milliseconds(engine, (tokens,), 0, 0)
+        )
+    context = prompt_mean + output_mean / 2.0
+    most = max(1.0, min(engine.max_running, _FULLEST * engine.kv_capacity_tokens / context))
+    loads = np.geomspace(1.0, most, _LOADS).round().astype(int).tolist()
+    for turn, running in enumerate(running for running in loads for _ in range(_PASSES)):
+        load, milliseconds = scraped(
+            engine,
+            mix,
+            turn=turn,
+            running=running,
+            waiting=0,
+            kv_tokens=round(running * context),
+            prompt_mean=prompt_mean,
+            output_mean=output_mean,
+        )
+        model = model.observed(load.forward_pass, milliseconds)
+    return model
 
 
 def _poisson(level: float, mean: float) -> int:

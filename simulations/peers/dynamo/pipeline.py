@@ -1,13 +1,13 @@
 """From what the loops ask to replicas: floor, GPU band, and patience while engines are starting.
 
-A tick is due every greatest common divisor of the loops' intervals. Of both loops the throughput
-loop then only sets a floor under the load loop. While engines that were asked for are starting,
-nothing is added, and less only when the same was asked on an earlier tick, a load interval ago,
-with the same engines there.
+Dynamo's pipeline ticks at the greatest common divisor of the loops' intervals; a planner here is
+called when the controller ticks, and runs the loops that are due. Of both loops the throughput loop
+only sets a floor under the load loop. While engines that were asked for are starting, nothing is
+added, and less only when the same was asked on an earlier tick, a load interval ago, with the same
+engines there.
 """
 
 from dataclasses import dataclass, replace
-from math import gcd
 
 from simulations.peers.dynamo.load import Wish
 from simulations.peers.dynamo.throughput import GpuBand
@@ -47,11 +47,6 @@ class PipelineState:
 
     floor: int = 1
     fall: Fall | None = None
-
-
-def tick_seconds(intervals: tuple[int, ...]) -> int:
-    """Time between ticks of loops with these intervals."""
-    return gcd(*intervals)
 
 
 def load_target(band: GpuBand, ready: int, wish: Wish, floor: int) -> int | None:

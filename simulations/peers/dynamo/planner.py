@@ -2,12 +2,15 @@
 
 Our replicas prefill and decode, as aggregated engines do. Dynamo's load loop acts every 5 s on
 every engine's last pass; here it acts once a call on the last scrape, so it may move one replica a
-call. Passes are made from the performance profile at the scraped state (passes.py). Requests that
-*started* are those that ended plus the change of those in flight, refused attempts included, as its
-frontend counts them. Engines hit no prefix cache and decode one token a pass.
+call. Passes, and the model that tells their time, are made from the performance profile
+(passes.py). An engine that refuses beyond a queue limit shows neither long queues nor long passes:
+there this loop sees an overload only by targets or thresholds well below the SLO.
+
+Requests that *started* are those that ended plus the change of those in flight, refused attempts
+included, as Dynamo's frontend counts them. Engines hit no prefix cache and decode a token a pass.
 
 Dynamo's GPU budget of 8 would bind in most scenarios: it is lifted to the variant's maximum. There
-is always one replica at least, as min_endpoint is 1.
+is always one replica at least, as min_endpoint is 1. Where Prometheus is blind nothing changes.
 """
 
 from dataclasses import dataclass, replace
@@ -17,10 +20,16 @@ from controller.core.domain.observation import Observation, PastTraffic, Variant
 from controller.core.domain.policy import Policy
 from controller.core.domain.variant import PerformanceProfile
 from simulations.peers.account import peer_decision
-from simulations.peers.dynamo.capacity import EngineLimits, LatencyTargets, RequestShape, capacity
+from simulations.peers.dynamo.capacity import (
+    EngineLimits,
+    LatencyTargets,
+    PassTime,
+    RequestShape,
+    capacity,
+)
 from simulations.peers.dynamo.classic_planner import Counters
-from simulations.peers.dynamo.load import EngineLoad, Estimator, NextRequest, SlaSpec
-from simulations.peers.dynamo.passes import PassMix, scraped, swept
+from simulations.peers.dynamo.load import EngineLoad, Estimator, RecentPasses, SlaSpec
+from simulations.peers.dynamo.passes import PassMix, load_tested, modelled, scraped
 from simulations.peers.dynamo.pipeline import (
     Inventory,
     PipelineState,
@@ -28,7 +37,7 @@ from simulations.peers.dynamo.pipeline import (
     load_target,
 )
 from simulations.peers.dynamo.predictors import PredictorKind, PredictorSpec
-from simulations.peers.dynamo.regression import ForwardPass, PassKind, PassModel
+from simulations.peers.dynamo.regression import PassKind, PassModel
 from simulations.peers.dynamo.thresholds import Thresholds, engines_wanted, kv_ratios
 from simulations.peers.dynamo.throughput import GpuBand, ThroughputSpec, engines_for
 from simulations.peers.dynamo.traffic import TrafficMemory, TrafficWindow, predict_traffic
@@ -44,7 +53,8 @@ class Component:
 
     ``tokens`` are the (prompt, output) means of the user's load test, taken until any are seen.
     ``thresholds`` are those of a static target, on the share of the KV room; None: `sla`.
-    ``predictor`` None: no throughput loop. Without ``targets`` there is no `sla`.
+    ``predictor`` None: no throughput loop. ``learned``: the time of passes is a line through those
+    seen, not a model of the engine.
     """
 
     engine: PerformanceProfile
@@ -55,6 +65,7 @@ class Component:
     thresholds: Thresholds | None = None
     load_loop: bool = True
     predictor: PredictorKind | None = None
+    learned: bool = False
     load_interval_seconds: float = 5.0
     throughput_interval_seconds: float = 180.0
 
@@ -107,7 +118,7 @@ class ComponentHistory:
     load_at_seconds: float | None = None
     passes: int = 0
     model: PassModel | None = None
-    next_request: NextRequest = NextRequest()  # noqa: RUF009 - frozen, without state of its own
+    recent: RecentPasses = RecentPasses()  # noqa: RUF009 - frozen, without state of its own
     traffic: TrafficMemory | None = None
 
 
@@ -208,12 +219,20 @@ def _ticked(
 def _observed(
     component: Component, engines: EngineView, memory: ComponentHistory
 ) -> tuple[list[EngineLoad], ComponentHistory]:
-    """Every engine's pass and queue, and the memory that has seen them."""
+    """Every engine's pass and queue, and the memory that has seen them; none where of no use."""
+    if not (component.load_loop or component.learned):
+        return [], memory
     prompt, output = memory.tokens or component.tokens
     loads, times = [], []
     gauges = zip(
         engines.running.tolist(), engines.waiting.tolist(), engines.kv_tokens.tolist(), strict=True
     )
+    if component.thresholds is not None:
+        # All that static thresholds look at.
+        return [
+            EngineLoad(kv_tokens=float(kv), queued_prefill_tokens=waiting * prompt)
+            for _, waiting, kv in gauges
+        ], memory
     for place, (running, waiting, kv) in enumerate(gauges):
         load, milliseconds = scraped(
             component.engine,
@@ -227,37 +246,35 @@ def _observed(
         )
         loads.append(load)
         times.append(milliseconds)
-    if component.thresholds is not None:
+    memory = replace(memory, passes=memory.passes + len(loads), recent=memory.recent.seen(loads))
+    if not component.learned:
         return loads, memory
-    model = memory.model or swept(component.engine)
+    model = memory.model
+    if model is None:
+        model = load_tested(component.engine, component.mix, *component.tokens)
     for shown in range(min(len(loads), _LEARNED)):
         place = (memory.passes + shown) % len(loads)
-        load, milliseconds = loads[place], times[place]
-        seen = ForwardPass(
-            prefill_tokens=load.prefill_tokens,
-            decode_requests=load.decode_requests,
-            kv_tokens=load.kv_tokens,
-        )
-        model = model.observed(seen, milliseconds)
-    return loads, replace(
-        memory,
-        passes=memory.passes + len(loads),
-        model=model,
-        next_request=memory.next_request.seen(loads),
-    )
+        model = model.observed(loads[place].forward_pass, times[place])
+    return loads, replace(memory, model=model)
+
+
+def _pass_time(component: Component, memory: ComponentHistory) -> PassTime:
+    """What is known of the time of passes."""
+    if memory.model is not None:
+        return memory.model.milliseconds
+    return modelled(component.engine, (memory.tokens or component.tokens)[0])
 
 
 def _throughput(
     component: Component, ready: int, engines: EngineView, memory: ComponentHistory
 ) -> tuple[int | None, ComponentHistory]:
     """Replicas that the throughput loop asks for, which become the floor; None: no decision."""
-    mark = Mark.of(engines)
-    before = memory.mark
+    before, interval = memory.mark, component.throughput_interval_seconds
     if before is None:
-        return None, replace(memory, mark=mark)
-    interval = component.throughput_interval_seconds
-    if mark.at_seconds - before.at_seconds < interval:
+        return None, replace(memory, mark=Mark.of(engines))
+    if engines.at_seconds - before.at_seconds < interval:
         return None, memory
+    mark = Mark.of(engines)
     window = mark.since(before, interval)
     memory = replace(memory, mark=mark)
     if mark.counters.finished > before.counters.finished:
@@ -271,11 +288,11 @@ def _throughput(
         spec=PredictorSpec(interval_seconds=interval),
     )
     memory = replace(memory, traffic=traffic)
-    if memory.model is None or forecast.prompt_tokens <= 0.0 or forecast.output_tokens <= 0.0:
+    if forecast.prompt_tokens <= 0.0 or forecast.output_tokens <= 0.0:
         return None, memory
     found = capacity(
         PassKind.MIXED,
-        memory.model.milliseconds,
+        _pass_time(component, memory),
         component.limits,
         component.targets,
         RequestShape(prompt_tokens=forecast.prompt_tokens, output_tokens=forecast.output_tokens),
@@ -299,12 +316,6 @@ def _load(component: Component, loads: list[EngineLoad], memory: ComponentHistor
         ratios = kv_ratios(loads, component.engine.kv_capacity_tokens, PassKind.MIXED)
         asked = engines_wanted(ratios, component.thresholds, role=PassKind.MIXED)
         return None if asked is None else component.band.guarded(ready, asked)
-    if memory.model is None:
-        return None
-    estimator = Estimator(
-        SlaSpec(role=PassKind.MIXED, limits=component.limits, targets=component.targets),
-        memory.model.milliseconds,
-        memory.next_request.prompt.mean,
-        memory.next_request.decode.mean,
-    )
+    spec = SlaSpec(role=PassKind.MIXED, limits=component.limits, targets=component.targets)
+    estimator = Estimator.of(spec, _pass_time(component, memory), memory.recent)
     return load_target(component.band, ready, estimator.wish(loads), memory.pipeline.floor)

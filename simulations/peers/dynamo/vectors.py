@@ -17,7 +17,7 @@ from simulations.peers.dynamo.capacity import (
     RequestShape,
     capacity,
 )
-from simulations.peers.dynamo.load import EngineLoad, Estimator, NextRequest, SlaSpec
+from simulations.peers.dynamo.load import EngineLoad, Estimator, RecentPasses, SlaSpec
 from simulations.peers.dynamo.pipeline import Inventory, PipelineState, carried_out, load_target
 from simulations.peers.dynamo.predictors import PredictorKind
 from simulations.peers.dynamo.regression import ForwardPass, PassKind
@@ -176,8 +176,9 @@ def _sla(document: _Row) -> Iterator[Compared]:
                 sensitivity=config["load_scaling_down_sensitivity"] / 100.0,
             ),
             _time(config["forward_pass_ms"][_TIMED[row["mode"]]]),
-            row["averages"]["avg_isl"],
-            row["averages"]["avg_decode_length"],
+            prompt=row["averages"]["avg_isl"],
+            decode=row["averages"]["avg_decode_length"],
+            prefill=row["averages"]["avg_isl"],
         )
         loads = [_load(worker) for worker in row["workers"]]
         asked = load_target(GpuBand(), row["ready"], estimator.wish(loads), floor=1)
@@ -237,7 +238,7 @@ def _series(document: _Row) -> Iterator[Compared]:
     config = document["config"]
     time, limits, targets = _time(config["forward_pass_ms"]), _limits(config), _targets(config)
     static = "static" in document["law"]
-    pipeline, following = PipelineState(), NextRequest()
+    pipeline, recent = PipelineState(), RecentPasses()
     traffic: TrafficMemory | None = None
     for row in document["ticks"]:
         at, ready = f"{row['t']:g} s", row["ready"]
@@ -257,13 +258,9 @@ def _series(document: _Row) -> Iterator[Compared]:
                 ratios = kv_ratios(loads, limits.kv_capacity_tokens, PassKind.MIXED)
                 asked = engines_wanted(ratios, THROUGHPUT.kv, role=PassKind.MIXED)
             else:
-                following = following.seen(loads)
-                estimator = Estimator(
-                    SlaSpec(role=PassKind.MIXED, limits=limits, targets=targets),
-                    time,
-                    following.prompt.mean,
-                    following.decode.mean,
-                )
+                recent = recent.seen(loads)
+                spec = SlaSpec(role=PassKind.MIXED, limits=limits, targets=targets)
+                estimator = Estimator.of(spec, time, recent)
                 yield from _estimates(at, document, row, estimator, loads)
                 asked = load_target(GpuBand(), ready, estimator.wish(loads), pipeline.floor)
         found, pipeline = carried_out(
