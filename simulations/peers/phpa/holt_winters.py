@@ -32,7 +32,7 @@ class Seasonal(StrEnum):
 class _Fit:
     """Level, trend and season (by phase, shape (length,)) after the history's last point."""
 
-    start_seasons: int
+    start_points: int
     level: float
     trend: float
     season: NDArray[np.float64]
@@ -78,12 +78,11 @@ class HoltWintersModel:
     def _averaged_points(self) -> int:
         return _AVERAGES + 2 * (self.length // 2)
 
-    def start_seasons(self, points: int) -> int:
-        """Seasons of a history of so many points that its fit starts from."""
-        return max(
-            min(_START_SEASONS, points // self.length),
-            math.ceil(self._averaged_points / self.length),
-        )
+    def start_points(self, points: int) -> int:
+        """How many of a history of so many points its fit starts from: whole seasons if it can."""
+        seasons = min(_START_SEASONS, points // self.length)
+        least = math.ceil(self._averaged_points / self.length)
+        return min(points, max(seasons, least) * self.length)
 
     def begun(self, proposals: Proposals) -> HoltWintersMemory:
         """What is kept of proposals made before."""
@@ -102,7 +101,7 @@ class HoltWintersModel:
             as_given = np.append(memory.points[::-1], float(replicas))
             prediction = _forecast(self, _fitted(self, as_given), len(points))
             return prediction, _remembered(self, points, None)
-        if memory.fit is None or memory.fit.start_seasons != self.start_seasons(len(points)):
+        if memory.fit is None or memory.fit.start_points != self.start_points(len(points)):
             fit = _fitted(self, points)
         else:
             fit = _smoothed(self, memory.fit, points[-1:], len(points) - 1)
@@ -134,8 +133,8 @@ def _fitted(model: HoltWintersModel, points: NDArray[np.float64]) -> _Fit:
 
 def _started(model: HoltWintersModel, points: NDArray[np.float64]) -> _Fit:
     """Season by phase around a centred moving average, level and trend by a line through it."""
-    length, seasons = model.length, model.start_seasons(len(points))
-    first = points[: seasons * length]
+    length = model.length
+    first = points[: model.start_points(len(points))]
     # An even season has no middle point: its average is that of two windows.
     window = np.ones(length) / length
     if length % 2 == 0:
@@ -150,7 +149,7 @@ def _started(model: HoltWintersModel, points: NDArray[np.float64]) -> _Fit:
     season = season - season.mean() if additive else season / season.mean()
     places = np.arange(1.0, _AVERAGES + 1.0)
     trend, level = np.polyfit(places, averages[:_AVERAGES], 1)
-    return _Fit(start_seasons=seasons, level=float(level), trend=float(trend), season=season)
+    return _Fit(start_points=len(first), level=float(level), trend=float(trend), season=season)
 
 
 def _smoothed(model: HoltWintersModel, fit: _Fit, points: NDArray[np.float64], before: int) -> _Fit:
@@ -171,4 +170,4 @@ def _smoothed(model: HoltWintersModel, fit: _Fit, points: NDArray[np.float64], b
             gamma * (point - ahead if additive else point / ahead) + (1.0 - gamma) * usual
         )
         level = after
-    return _Fit(start_seasons=fit.start_seasons, level=level, trend=trend, season=season)
+    return _Fit(start_points=fit.start_points, level=level, trend=trend, season=season)

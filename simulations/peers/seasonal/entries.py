@@ -43,8 +43,8 @@ PEERS = (
     Peer(
         name="hpa-seasonal-naive",
         family="seasonal-naive",
-        description="hpa-queue (HPA v2, 1.37.2) or the coming cold start as it was yesterday, at the "
-        "level of the last 30 min, the greater; target 0.8 of the knee and of capacity",
+        description="hpa-queue (HPA v2, 1.37.2) or the coming cold start as it was yesterday, at "
+        "the level of the last 30 min, the greater; target 0.8 of the knee and of capacity",
         setup=_naive,
         knobs=(TARGET_SHARE, DOWN_WINDOW, _SEASON_DAYS),
     ),
