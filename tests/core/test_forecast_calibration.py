@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from controller.core.forecasting import calibration as conformal
-from controller.core.forecasting.calibration import LEVELS, Calibration
+from controller.core.forecasting.calibration import LEVELS, MOST_MARGIN, Calibration
 from controller.core.forecasting.trust import LEAST_TARGETS, judged
 
 
@@ -31,8 +31,16 @@ def lived(
 def test_margins_cover_their_levels() -> None:
     """On heavy-tailed ratios every level is covered within a percentage point and a half."""
     rng = np.random.default_rng(1)
-    _, covered = lived(np.exp(0.1 * rng.standard_t(3, size=4000)))
+    _, covered = lived(np.exp(0.06 * rng.standard_t(3, size=4000)))
     np.testing.assert_allclose(covered[500:, 0].mean(axis=0), LEVELS, atol=0.015)
+
+
+def test_a_margin_after_jumps_is_bounded() -> None:
+    """Jumps of threefold, one target in twenty, do not make every forecast threefold."""
+    rng = np.random.default_rng(2)
+    jumps = np.where(rng.uniform(size=1500) < 0.05, 3.0, 1.0)
+    calibration, _ = lived(jumps * np.exp(0.02 * rng.standard_normal(1500)))
+    assert calibration.margin.max() == pytest.approx(MOST_MARGIN)
 
 
 def test_coverage_holds_through_a_change_of_spread() -> None:
