@@ -32,6 +32,10 @@ def estimated(value: EstimatedPart | None, digits: int = 2) -> str:
 
 def cells_of(summary: SummaryPart) -> tuple[str, ...]:
     """What the headline says of one policy, in the order of ``HEADINGS``."""
+    compared = summary.steelyard_share
+    at_equal = estimated(compared)
+    if compared is not None and compared.cells < summary.cells:
+        at_equal += f" in {compared.cells}"
     return (
         summary.name,
         summary.kind if summary.family != "own" else "",
@@ -39,7 +43,7 @@ def cells_of(summary: SummaryPart) -> tuple[str, ...]:
         estimated(summary.over_plan),
         estimated(summary.missed_per_10000, 0),
         estimated(summary.position),
-        estimated(summary.steelyard_share),
+        at_equal,
     )
 
 
