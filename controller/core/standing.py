@@ -54,9 +54,10 @@ def _attainment(ledger: Ledger) -> tuple[float, float] | None:
 
 def _left(spent: float, ended: float, share: float) -> float | None:
     """Share of a budget that is left; None before anything ended or where there is no budget."""
-    if ended <= 0.0 or share <= 0.0:
+    budget = share * ended
+    if budget <= 0.0:
         return None
-    return 1.0 - spent / (share * ended)
+    return 1.0 - spent / budget
 
 
 def _capacities(observation: Observation, outlook: Outlook) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from controller.core.domain.observation import Observation, Outcomes, PastTraffi
 from controller.core.domain.policy import Policy
 from controller.core.domain.variant import Variant
 from controller.core.planner import SteelyardPlanner
+from controller.core.standing import _left
 
 NOW = 1_743_465_600.0
 PLANNER = SteelyardPlanner()
@@ -117,3 +118,9 @@ def test_capacity_is_of_the_ready_replicas_of_each_variant_alone(
     """Eight Primaries carry far more than one Fallback."""
     primary, fallback = stands(100.0).capacities
     assert primary > 5.0 * fallback > 0.0
+
+
+def test_next_to_no_requests_have_no_budget_yet() -> None:
+    """What has been forgotten down to almost nothing is as if nothing had ended."""
+    assert _left(0.0, 5e-324, 0.01) is None
+    assert _left(1.0, 1000.0, 0.01) == pytest.approx(0.9)
