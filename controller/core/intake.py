@@ -66,6 +66,7 @@ def observed(policy: Policy, observation: Observation, history: History, now: fl
     tokens, lengths = history.tokens, history.lengths
     if isinstance(traffic, Traffic):
         lead = lead_seconds(policy, cold_start_p90(policy, cold_starts))
+        traffic = _balanced(traffic)
         tokens, lengths = tokens.after(traffic), lengths.after(traffic)
         state = forecaster.observe(
             state, _as_work(policy, traffic, tokens), now, horizons_seconds=(lead,)
@@ -116,6 +117,27 @@ def lead_seconds(policy: Policy, cold_starts_p90: tuple[float, ...]) -> float:
 def reference_profile(policy: Policy) -> PerformanceProfile:
     """The profile that work is reckoned by: the first Primary's."""
     return policy.variants[policy.indices(Role.PRIMARY)[0]].profile
+
+
+def _balanced(traffic: Traffic) -> Traffic:
+    """The traffic with its tokens weighed by how nearly as many requests ended as came.
+
+    Tokens are told when a request ends. The few that end soon after traffic began are the short
+    ones, and those that end when it has stopped the long: as means of all they would be off by half
+    (on/off traffic: a fleet woken with 12 replicas in place of 6).
+    """
+    fewer, more = sorted((traffic.token_requests, traffic.requests - traffic.refused))
+    if fewer >= more:
+        return traffic
+    weight = max(fewer, 0.0) / more
+    return replace(
+        traffic,
+        token_requests=weight * traffic.token_requests,
+        prompt_tokens=weight * traffic.prompt_tokens,
+        output_tokens=weight * traffic.output_tokens,
+        prompt_histogram=tuple(weight * count for count in traffic.prompt_histogram),
+        output_histogram=tuple(weight * count for count in traffic.output_histogram),
+    )
 
 
 def _as_work(policy: Policy, traffic: Traffic, tokens: RecentTokens) -> Traffic:

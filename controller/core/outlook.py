@@ -66,15 +66,15 @@ def outlook(
     cold_starts_p90: tuple[float, ...],
     now: float,
     *,
-    asleep: bool = False,
+    none_ready: bool = False,
     calibrated: bool = True,
     foresight: Foresight | None = None,
 ) -> Outlook | None:
     """Look one cold start ahead; None while no traffic was ever seen.
 
-    Tokens are told by engines. A fleet that is ``asleep`` has none, so where tokens were never seen
-    it is woken for requests of the reference tokens; otherwise they are waited for. ``foresight``
-    takes the place of what is forecast, at the same lead.
+    Tokens are told by engines. Where ``none_ready`` nothing can tell them, so a fleet whose tokens
+    were never seen starts for requests of the reference tokens; otherwise they are waited for.
+    ``foresight`` takes the place of what is forecast, at the same lead.
     """
     if history.traffic_at_seconds is None and not history.forecast.seen:
         return None
@@ -82,7 +82,7 @@ def outlook(
     age = now - (history.traffic_at_seconds or now)
     horizon = lead_seconds(policy, cold_starts_p90) - policy.tick_seconds + age
     forecast = forecaster.forecast(history.forecast, horizon, now, calibrated=calibrated)
-    mix = _mix(history, asleep=asleep)
+    mix = _mix(history, none_ready=none_ready)
     if forecast is None or mix is None:
         return None
     if foresight is not None:
@@ -108,11 +108,11 @@ def outlook(
     )
 
 
-def _mix(history: History, *, asleep: bool) -> TokenMix | None:
+def _mix(history: History, *, none_ready: bool) -> TokenMix | None:
     """The recent token mix, rounded so that capacity tables are reused; None while unknown."""
     prompt, output = forecaster.token_means(history.forecast)
     if not (np.isfinite(prompt) and np.isfinite(output)):
-        if not asleep:
+        if not none_ready:
             return None
         prompt, output = REFERENCE_TOKENS
     # A window's sums may be cut off mid-request; no request has less than a token either way.

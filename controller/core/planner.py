@@ -54,7 +54,7 @@ class SteelyardPlanner:
             history,
             cold_starts,
             now,
-            asleep=not any(variant.desired for variant in observation.variants),
+            none_ready=not any(variant.ready for variant in observation.variants),
             calibrated=settings.calibration,
             foresight=self._foresight,
         )

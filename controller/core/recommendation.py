@@ -38,7 +38,11 @@ def recommend(
     bounds = _bounds(policy, reachable, outlook.prices, fallback=fallback)
     choice = _choice(policy, outlook, outlook.quantiles(), bounds)
     rows = zip(policy.variants, choice.best.allocation, reachable, strict=True)
-    short = any(count >= most < variant.max_replicas for variant, count, most in rows)
+    # In a hopeless overload a few replicas more make no odds, and the choice may stay below.
+    hopeless = outlook.carries(choice.best.allocation) < outlook.quantiles()[0]
+    short = any(
+        most < variant.max_replicas and (count >= most or hopeless) for variant, count, most in rows
+    )
     if outlook.forecast.source is Candidate.PERSISTENCE:
         return Recommendation(choice, changed_by_forecast=False, short=short)
     plain = _choice(policy, outlook, outlook.persistence_quantiles(), bounds)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from controller.core.domain.observation import PastTraffic, Traffic
 from controller.core.forecasting import series as demand
+from controller.core.forecasting.candidates import level_of
 from controller.core.forecasting.series import DemandSeries
 
 START = 1_700_006_400.0  # a whole number of minutes
@@ -126,13 +127,21 @@ def test_token_means_cover_fifteen_minutes_and_then_stay() -> None:
     for i in range(240):
         tokens = 100.0 if i < 120 else 300.0
         start = START + 15.0 * i
-        series = demand.appended(series, window(start, start + 15.0, 10.0, tokens))
-    assert series.prompt_tokens_mean == pytest.approx(300.0)
-    assert series.output_tokens_mean == pytest.approx(150.0)
+        series = demand.appended(series, window(start, start + 15.0, 100.0, tokens))
+    assert series.prompt_tokens_mean == pytest.approx(300.0, rel=1e-4)
+    assert series.output_tokens_mean == pytest.approx(150.0, rel=1e-4)
     for i in range(240, 400):
         start = START + 15.0 * i
         series = demand.appended(series, window(start, start + 15.0, 10.0))
-    assert series.prompt_tokens_mean == pytest.approx(300.0)
+    assert series.prompt_tokens_mean == pytest.approx(300.0, rel=1e-4)
+
+
+def test_a_few_odd_requests_after_a_pause_do_not_make_the_mean() -> None:
+    """What was known before counts as some requests more than a window's own."""
+    series = demand.appended(demand.empty(), window(START, START + 60.0, 1000.0, 100.0))
+    later = START + 3600.0
+    series = demand.appended(series, window(later, later + 60.0, 5.0, 1000.0))
+    assert 100.0 < series.prompt_tokens_mean < 150.0
 
 
 def test_peaks_are_the_highest_minutes_of_their_spans() -> None:
@@ -172,3 +181,22 @@ def test_seeded_history_continues_into_live_windows() -> None:
     assert later.recent_rate(60.0) == pytest.approx(4.0)
     assert np.isnan(later.minutes[30:60]).all()
     assert later.minutes[60] == pytest.approx(4.0)
+
+
+def test_a_jump_is_believed_at_once() -> None:
+    """A rate that doubles within the mean's half minute is not averaged with what was before."""
+    series = demand.empty()
+    for i, requests in enumerate([1500.0] * 8 + [3000.0]):
+        start = START + 15.0 * i
+        series = demand.appended(series, window(start, start + 15.0, requests))
+    assert 180.0 < level_of(series) <= 200.0
+
+
+@given(count=st.integers(0, 5000))
+def test_steady_traffic_is_its_mean(count: int) -> None:
+    """Without a jump the level is the mean of half a minute."""
+    series = demand.empty()
+    for i in range(8):
+        start = START + 15.0 * i
+        series = demand.appended(series, window(start, start + 15.0, float(count)))
+    assert level_of(series) == pytest.approx(count / 15.0)

@@ -236,6 +236,35 @@ def test_a_sleeping_fleet_wakes_for_requests_of_unknown_tokens(
     assert decision.allocation[0] >= 1
 
 
+def test_a_fleet_that_wakes_follows_its_arrivals_before_the_first_is_ready(
+    make_policy: MakePolicy, make_variant: MakeVariant
+) -> None:
+    """What was started on the first glimpse of the traffic is no reason to wait for tokens."""
+    policy = make_policy(make_variant(min_replicas=0))
+    history, wanted = PLANNER.initial(policy, None), 0
+    path = []
+    for tick, requests in enumerate([0.0, 0.0, 150.0, 1500.0, 1500.0]):
+        now = NOW + tick * TICK
+        seen = Observation(
+            workloads_at_seconds=now,
+            variants=(VariantObservation(desired=wanted, ready=0),),
+            traffic=Traffic(
+                from_seconds=now - 2 * TICK,
+                to_seconds=now - TICK,
+                requests=requests,
+                refused=requests,
+                token_requests=0.0,
+                prompt_tokens=0.0,
+                output_tokens=0.0,
+            ),
+            outcomes=Missing(MissingReason.ABSENT),
+        )
+        decision, history = PLANNER.plan(policy, seen, history, now)
+        wanted = decision.allocation[0]
+        path.append(wanted)
+    assert path[1] == 0 < path[2] < path[4]
+
+
 @pytest.mark.parametrize("every", [2, 4])
 def test_scrapes_rarer_than_ticks_still_let_go(
     make_policy: MakePolicy, make_observation: MakeObservation, every: int

@@ -29,6 +29,8 @@ MIN_COVERED_SHARE: Final = 0.5
 #: Past steps longer than this say nothing about what happens within a cold start.
 MAX_LEARNABLE_STEP_SECONDS: Final = 120.0
 TOKEN_WINDOW_SECONDS: Final = 900.0
+#: Requests that the mean tokens known before count for beside a window's own.
+TOKEN_PRIOR_REQUESTS: Final = 100.0
 
 _END, _COVERED, _REQUESTS, _TOKEN_REQUESTS, _PROMPT, _OUTPUT = range(6)
 
@@ -291,8 +293,12 @@ def _peak(minutes: NDArray[np.float32]) -> float:
 
 
 def _token_means(fine: NDArray[np.float64], before: tuple[float, float]) -> tuple[float, float]:
-    """Mean tokens of the last 15 min; with no known tokens there, those from before."""
+    """Mean tokens of the last 15 min, the mean from before counted in as some requests more."""
     ends = fine[_END]
     start = int(np.searchsorted(ends, ends[-1] - TOKEN_WINDOW_SECONDS))
     requests, prompt, output = (fine[3:, -1] - fine[3:, start]).tolist()
+    if np.isfinite(before[0]):
+        requests += TOKEN_PRIOR_REQUESTS
+        prompt += TOKEN_PRIOR_REQUESTS * before[0]
+        output += TOKEN_PRIOR_REQUESTS * before[1]
     return (prompt / requests, output / requests) if requests > 0 else before
