@@ -22,8 +22,10 @@ scoreboard: .venv/installed out/trust.json
 out/trust.json: .venv/installed
 	$(BIN)/steelyard-sim trust --json $@
 
+# One worker more than there are cores: tests of the operator wait in real time for a third of theirs.
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 test: .venv/installed
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n $(WORKERS)
 
 bench: .venv/installed
 	$(BIN)/python -m simulations.bench

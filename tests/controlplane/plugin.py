@@ -27,12 +27,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the programs, and keep it on one xdist worker: a control plane is 540 MB."""
+    """Mark what uses the programs, and keep it on two xdist workers: a control plane is 540 MB.
+
+    Tests of the operator wait in real time for about as long as all the others take.
+    """
     for item in items:
         if "control_plane_programs" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
         if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+            apart = item.path.parent.name == "operator"
+            item.add_marker(pytest.mark.xdist_group("operator" if apart else "cluster"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -105,5 +105,5 @@ def test_a_wrong_suite_says_what_and_where(
 
 def test_an_unknown_suite_lists_the_shipped_ones() -> None:
     """A name that is neither a file nor shipped is told with the choice."""
-    with pytest.raises(InvalidSuite, match=r"full, quick, standard"):
+    with pytest.raises(InvalidSuite, match=r"days, full, quick, standard"):
         suite_path("quik")
