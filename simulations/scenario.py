@@ -97,7 +97,7 @@ class ReplicaSpec(Part):
     node_seconds: float = Field(default=0.0, ge=0.0)
     warm_gpus: int | None = Field(default=None, ge=0)
     queue_limit: QueueLimit = Field(
-        default="auto", description="auto: 0.85 of the outstanding at capacity; null: none"
+        default="auto", description="auto: what serves most in an overload; null: none"
     )
 
 

@@ -1,7 +1,7 @@
 """From a scenario file to a replay: the trace is scaled to the fleet and nothing is left open."""
 
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from controller.core.performance.catalog import profile as catalogue_profile
 from controller.core.performance.mix import TokenMix
 from simulations.engine.fleet import Admission, EngineConfig, PoolLaw, PoolSpec, Router
 from simulations.engine.kernel import MAX_SLOTS
+from simulations.queue_limit import auto_queue_limit
 from simulations.scenario import InvalidScenario, ReplicaSpec, ScenarioSpec
 from simulations.traces.opening import open_trace
 from simulations.traces.readers.columns import ColumnMapping
@@ -37,9 +38,6 @@ TPOT_EDGES_SECONDS = (
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75,
     1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 )  # fmt: skip
-
-#: Share of the outstanding at capacity at which a replica refuses, where a scenario says "auto".
-AUTO_QUEUE_LIMIT_SHARE = 0.85
 
 #: Unix time of scenario time zero: midnight UTC of a Tuesday, 1 April 2025.
 TRACE_EPOCH_SECONDS = 1743465600.0
@@ -283,12 +281,12 @@ def _only(policy: Policy, variant: int, replicas: int) -> tuple[int, ...]:
 def _queue_limit(
     spec: ScenarioSpec, policy: Policy, unlimited: FleetCapacity, variant: int
 ) -> int | None:
-    """The queue limit a scenario asks for: a number, none, or a share of the knee."""
+    """The queue limit a scenario asks for: a number, none, or the one that serves most."""
     declared = policy.variants[variant]
     asked = spec.replicas.get(declared.name, ReplicaSpec()).queue_limit
     if asked != "auto":
         return asked
-    return max(1, floor(AUTO_QUEUE_LIMIT_SHARE * unlimited.outstanding_at_capacity(variant)))
+    return auto_queue_limit(unlimited, variant)
 
 
 def _with_queue_limits(policy: Policy, limits: tuple[int | None, ...]) -> Policy:

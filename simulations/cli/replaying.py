@@ -86,11 +86,21 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
         )
         seeds = seeds_of(seed, prepared)
         console.print(f"{prepared.name}: {prepared.scaling}", highlight=False, soft_wrap=True)
+        console.print(_queue_limits(prepared), highlight=False, soft_wrap=True)
         document = _replay(prepared, names, seeds, plan_replays, processes, console)
     except BAD_INPUT as error:
         raise fail(error) from error
     print_comparison(document, console)
     write(document, json, html)
+
+
+def _queue_limits(prepared: Prepared) -> str:
+    """At how many outstanding requests a replica of each variant refuses."""
+    limits = [
+        f"{variant.name} {'none' if variant.queue_limit is None else variant.queue_limit}"
+        for variant in prepared.setup.policy.variants
+    ]
+    return f"queue limit, in requests outstanding at a replica: {', '.join(limits)}"
 
 
 def run(  # noqa: PLR0913, PLR0917 - one parameter is one option of the command line

@@ -17,6 +17,7 @@ _WORLD: tuple[str, ...] = (
     "simulations/engine",
     "simulations/traces",
     "simulations/world",
+    "simulations/queue_limit.py",
     "simulations/scenario.py",
     "simulations/setup.py",
 )

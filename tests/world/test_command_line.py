@@ -1,6 +1,7 @@
 """The command line: what it prints and writes, and how it tells what is wrong with its input."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def test_compare_prints_a_table_and_writes_results_and_report(
     )
     assert "static-peak" in printed
     assert "index of dispersion" in printed
+    assert re.search(r"queue limit, .*: bf16 \d+", printed)
     written = json.loads(results.read_text())
     assert [policy["name"] for policy in written["policies"]] == ["static-peak", "hpa-queue"]
     assert written["seeds"] == [0, 3]

@@ -220,7 +220,9 @@ def test_a_true_profile_other_than_the_declared_one_changes_the_replicas_and_not
     limit = truth.setup.pools[0].queue_limit
     assert limit == truth.setup.policy.variants[0].queue_limit
     assert limit is not None
-    assert limit == int(0.85 * truth.knees[0])
+    believed = declared.setup.pools[0].queue_limit
+    assert believed is not None
+    assert limit < believed
 
 
 def test_a_queue_limit_is_taken_as_given_or_left_out(prepared: Callable[..., Prepared]) -> None:
