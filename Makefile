@@ -13,7 +13,7 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/steelyard-sim compare simulations/scenarios/demo.yaml --plan-replays 6 $(if $(TRACE),--trace $(TRACE)) --html out/demo.html --json out/demo.json
 
-# Every peer, at its default and tuned, against the plan: SUITE=quick takes minutes, SUITE=full hours.
+# Every peer, at its default and tuned, against the plan: SUITE=quick takes minutes, SUITE=full a CPU-day.
 SUITE ?= quick
 scoreboard: .venv/installed out/trust.json
 	$(BIN)/steelyard-sim scoreboard $(SUITE) --out out/scoreboard-$(SUITE) --trust out/trust.json
