@@ -14,6 +14,10 @@ UNPREDICTABLE = ("step", "flash-crowd", "on-off")
 #: Longest cold start, in seconds, for which the targets are set.
 _LONGEST_COLD_START = 180.0
 _LARGE, _SMALL = 20.0, 5.0
+#: Families that are compared apart: ours, and fleets of a size that is known beforehand.
+_NO_PEERS = ("own", "static")
+#: A share of misses below which there are none to compare.
+_LEAST_MISSED = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,8 @@ def targets(found: Standings) -> tuple[Target, ...]:
         _excess_of_tuned(found, figures, "tuned", 0.5),
         _excess_of_tuned(found, figures, "hindsight", 0.7),
         _defaults(found, figures),
+        _misses_of_tuned(found, figures),
+        _misses_of_defaults(found, figures),
         _unpredictable(found),
     )
 
@@ -132,15 +138,7 @@ def _excess_of_tuned(
     """
     shares = []
     for name, cell in figures.items():
-        best = min(
-            (
-                row
-                for row in found.rows
-                if row.cell == name and row.kind == kind and row.attains and row.family != "static"
-            ),
-            key=lambda row: row.cost,
-            default=None,
-        )
+        best = _cheapest(found, name, kind)
         if best is None or best.steelyard_cost is None or best.cost <= cell.plan_cost:
             continue
         shares.append((best.steelyard_cost - cell.plan_cost) / (best.cost - cell.plan_cost))
@@ -156,6 +154,67 @@ def _excess_of_tuned(
         measured=f"median {np.median(shares):.2f}, worst {max(shares):.2f} in {len(shares)} cells",
         met=bool(np.median(shares) <= share and never),
     )
+
+
+def _cheapest(found: Standings, cell: str, kind: str) -> Standing | None:
+    """The cheapest peer of a cell that attains the target, no fixed fleet."""
+    rows = (
+        row
+        for row in found.rows
+        if row.cell == cell and row.kind == kind and row.attains and row.family not in _NO_PEERS
+    )
+    return min(rows, key=lambda row: row.cost, default=None)
+
+
+def _misses_of_tuned(found: Standings, figures: dict[str, CellFigures]) -> Target:
+    """Steelyard's misses at the cost of the best tuned peer that attains, over that peer's."""
+    best = [(_cheapest(found, name, "tuned"), cell) for name, cell in figures.items()]
+    return _misses(
+        [(row, cell) for row, cell in best if row is not None],
+        "misses at the cost of the best tuned peer that attains the target, over its",
+        1.0 / 3.0,
+    )
+
+
+def _misses_of_defaults(found: Standings, figures: dict[str, CellFigures]) -> Target:
+    """The same for every peer that attains at its default."""
+    rows = [
+        (row, figures[row.cell])
+        for row in found.rows
+        if row.kind == "default" and row.attains and row.family not in _NO_PEERS
+    ]
+    return _misses(
+        rows, "misses at the cost of a peer that attains at its default, over its", 1.0 / 10.0
+    )
+
+
+def _misses(rows: list[tuple[Standing, CellFigures]], what: str, most: float) -> Target:
+    target = f"<= {most:.2f} in the median"
+    ratios = [
+        ours / max(1.0 - row.attainment, _LEAST_MISSED)
+        for row, cell in rows
+        if (ours := _missed_at(cell, row.cost)) is not None
+    ]
+    if not ratios:
+        return Target(what=what, target=target, measured="no such peer", met=None)
+    return Target(
+        what=what,
+        target=target,
+        measured=f"median {np.median(ratios):.2f} of {len(ratios)} rows",
+        met=bool(np.median(ratios) <= most),
+    )
+
+
+def _missed_at(cell: CellFigures, cost: float) -> float | None:
+    """Share that steelyard misses at a cost, on its front; None below its cheapest point.
+
+    Above its dearest point it misses no more than there.
+    """
+    if not cell.front or cost < cell.front[0][1]:
+        return None
+    costs = [at for _, at in cell.front]
+    logs = [np.log(max(1.0 - attainment, _LEAST_MISSED)) for attainment, _ in cell.front]
+    return float(np.exp(np.interp(cost, costs, logs)))
 
 
 def _unpredictable(found: Standings) -> Target:
