@@ -126,10 +126,11 @@ def _balanced(traffic: Traffic) -> Traffic:
     ones, and those that end when it has stopped the long: as means of all they would be off by half
     (on/off traffic: a fleet woken with 12 replicas in place of 6).
     """
-    fewer, more = sorted((traffic.token_requests, traffic.requests - traffic.refused))
-    if fewer >= more:
+    let_in = max(traffic.requests - traffic.refused, 0.0)
+    fewer, more = sorted((traffic.token_requests, let_in))
+    if fewer == more:
         return traffic
-    weight = max(fewer, 0.0) / more
+    weight = fewer / more
     return replace(
         traffic,
         token_requests=weight * traffic.token_requests,

@@ -64,3 +64,22 @@ def test_in_steady_traffic_the_mean_follows_what_ends(tokens: float, seen: Seen)
     """Whatever was before, a minute of as many that end as come tells the mean."""
     history = seen([(1500.0, 1500.0, 1000.0)] * 4 + [(1500.0, 1500.0, tokens)] * 8)
     assert history.tokens.prompt == pytest.approx(tokens, rel=0.05, abs=5.0)
+
+
+@pytest.mark.parametrize(("came", "refused", "ended"), [(0.0, 5.0, 0.0), (3.0, 5.0, 2.0)])
+def test_more_refused_than_came_is_no_traffic_to_learn_from(
+    make_policy: MakePolicy,
+    make_observation: MakeObservation,
+    came: float,
+    refused: float,
+    ended: float,
+) -> None:
+    """Two counters read a moment apart may disagree, and teach no tokens then."""
+    policy = make_policy()
+    observation = make_observation(NOW, (4,), 10.0)
+    traffic = observation.traffic
+    assert isinstance(traffic, Traffic)
+    odd = replace(traffic, requests=came, refused=refused, token_requests=ended)
+    history = begun(policy, None, regression=True)
+    history = observed(policy, replace(observation, traffic=odd), history, NOW)
+    assert history.tokens.prompt is None
