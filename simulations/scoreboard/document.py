@@ -174,7 +174,7 @@ def _cell(cell: Cell, figures: CellFigures) -> CellPart:
         bound_cost=figures.bound_cost,
         plan_over_bound=figures.certificate,
         static_peak_cost=figures.static_peak_cost,
-        front=figures.front,
+        front=figures.front.points,
     )
 
 

@@ -8,12 +8,11 @@ steelyard has at several SLO targets.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from simulations.own import OWN
 from simulations.peers.registry import peers
+from simulations.scoreboard.front import Front
 from simulations.scoreboard.row import INTEGRALITY, LOWER_BOUND, REFERENCE_PLAN, TEST
 from simulations.scoreboard.run import Outcome
 from simulations.scoreboard.suite import Cell, SuiteSpec
@@ -67,8 +66,8 @@ class Standing:
 class CellFigures:
     """The clairvoyant numbers of a cell. ``plan_by`` is who found the plan.
 
-    ``integrality_cost`` is what whole replicas cost beyond parts of them. ``front`` holds
-    steelyard's (attainment, cost) at its SLO targets, ascending, what is dearer for less left out.
+    ``integrality_cost`` is what whole replicas cost beyond parts of them, ``front``
+    is steelyard's own.
     """
 
     cell: Cell
@@ -77,7 +76,7 @@ class CellFigures:
     bound_cost: float | None
     static_peak_cost: float | None
     integrality_cost: float | None
-    front: tuple[tuple[float, float], ...]
+    front: Front
 
     @property
     def certificate(self) -> float | None:
@@ -152,7 +151,7 @@ class _Scored:
             bound_cost=known[LOWER_BOUND],
             static_peak_cost=known["static-peak"],
             integrality_cost=known[INTEGRALITY],
-            front=tuple((float(a), float(c)) for a, c in self._front),
+            front=self._front,
         )
 
     def standings(
@@ -215,7 +214,7 @@ class _Scored:
             attains=self._attains(row),
             over_plan=cost / figures.plan_cost if figures.plan_cost > 0.0 else None,
             position=(cost - figures.plan_cost) / span if span > 0.0 else None,
-            steelyard_cost=self._steelyard_cost(attainment),
+            steelyard_cost=self._front.cost_at(attainment),
         )
 
     def _attains(self, row: dict[str, float]) -> bool:
@@ -223,35 +222,12 @@ class _Scored:
             return False
         return _attainment(row) >= self._target and row["degraded_share"] <= self._degraded
 
-    def _own_front(self) -> NDArray[np.float64]:
-        """Steelyard's own (attainment, cost), ascending in both, shape (points, 2)."""
-        points = sorted(
+    def _own_front(self) -> Front:
+        return Front.of(
             (_attainment(row), float(row["cost"]))
             for name, row in self._rows.items()
             if name.partition(":")[0] == "steelyard" and row["degraded_share"] <= self._degraded
         )
-        front: list[tuple[float, float]] = []
-        for point in reversed(points):
-            # A point that attains more for less makes one below it useless.
-            if not front or point[1] < front[-1][1]:
-                front.append(point)
-        return np.array(front[::-1]).reshape(-1, 2)
-
-    def _steelyard_cost(self, attainment: float) -> float | None:
-        """Between two targets the cost goes with the logarithm of the share missed.
-
-        Below the lowest target the cost of that one stands: steelyard would not pay more for less.
-        """
-        front = self._front
-        if not len(front) or attainment > front[-1, 0]:
-            return None
-        logs = np.log(np.maximum(1.0 - front[:, 0], _LEAST_MISSED))
-        wanted = np.log(max(1.0 - attainment, _LEAST_MISSED))
-        return float(np.interp(-wanted, -logs, front[:, 1]))
-
-
-#: A share missed below which nothing is told apart.
-_LEAST_MISSED = 1e-6
 
 
 def _attainment(row: dict[str, float]) -> float:

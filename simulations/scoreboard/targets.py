@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simulations.scoreboard.front import LEAST_MISSED
 from simulations.scoreboard.standings import CellFigures, Standing, Standings
 
 #: Scenarios whose traffic jumps by the calendar; the smooth ones' targets do not apply to them.
@@ -16,8 +17,6 @@ _LONGEST_COLD_START = 180.0
 _LARGE, _SMALL = 20.0, 5.0
 #: Families that are compared apart: ours, and fleets of a size that is known beforehand.
 _NO_PEERS = ("own", "static")
-#: A share of misses below which there are none to compare.
-_LEAST_MISSED = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,9 +190,9 @@ def _misses_of_defaults(found: Standings, figures: dict[str, CellFigures]) -> Ta
 def _misses(rows: list[tuple[Standing, CellFigures]], what: str, most: float) -> Target:
     target = f"<= {most:.2f} in the median"
     ratios = [
-        ours / max(1.0 - row.attainment, _LEAST_MISSED)
+        ours / max(1.0 - row.attainment, LEAST_MISSED)
         for row, cell in rows
-        if (ours := _missed_at(cell, row.cost)) is not None
+        if (ours := cell.front.missed_at(row.cost)) is not None
     ]
     if not ratios:
         return Target(what=what, target=target, measured="no such peer", met=None)
@@ -203,18 +202,6 @@ def _misses(rows: list[tuple[Standing, CellFigures]], what: str, most: float) ->
         measured=f"median {np.median(ratios):.2f} of {len(ratios)} rows",
         met=bool(np.median(ratios) <= most),
     )
-
-
-def _missed_at(cell: CellFigures, cost: float) -> float | None:
-    """Share that steelyard misses at a cost, on its front; None below its cheapest point.
-
-    Above its dearest point it misses no more than there.
-    """
-    if not cell.front or cost < cell.front[0][1]:
-        return None
-    costs = [at for _, at in cell.front]
-    logs = [np.log(max(1.0 - attainment, _LEAST_MISSED)) for attainment, _ in cell.front]
-    return float(np.exp(np.interp(cost, costs, logs)))
 
 
 def _unpredictable(found: Standings) -> Target:

@@ -42,14 +42,8 @@ def pass_milliseconds(
     engine: PerformanceProfile, prompts: Sequence[int], decodes: float, kv_tokens: float
 ) -> float:
     """Time of a pass that computes whole ``prompts`` (tokens of each) beside decodes."""
-    tokens = math.fsum(prompts)
     squares = math.fsum(float(prompt) ** 2 for prompt in prompts)
-    return (
-        math.hypot(engine.t0_milliseconds, engine.delta_milliseconds * (tokens + decodes))
-        + engine.epsilon_milliseconds * squares
-        + engine.kappa_milliseconds * kv_tokens
-        + engine.beta_milliseconds * decodes
-    )
+    return _milliseconds(engine, math.fsum(prompts), squares, decodes, kv_tokens)
 
 
 def modelled(engine: PerformanceProfile, prompt_mean: float) -> PassTime:
@@ -58,17 +52,27 @@ def modelled(engine: PerformanceProfile, prompt_mean: float) -> PassTime:
     def time(asked: ForwardPass) -> float:
         whole, rest = divmod(asked.prefill_tokens, max(prompt_mean, 1.0))
         squares = whole * prompt_mean**2 + rest**2
-        return (
-            math.hypot(
-                engine.t0_milliseconds,
-                engine.delta_milliseconds * (asked.prefill_tokens + asked.decode_requests),
-            )
-            + engine.epsilon_milliseconds * squares
-            + engine.kappa_milliseconds * asked.kv_tokens
-            + engine.beta_milliseconds * asked.decode_requests
+        return _milliseconds(
+            engine, asked.prefill_tokens, squares, asked.decode_requests, asked.kv_tokens
         )
 
     return time
+
+
+def _milliseconds(
+    engine: PerformanceProfile,
+    prefill_tokens: float,
+    prefill_squares: float,
+    decodes: float,
+    kv_tokens: float,
+) -> float:
+    """Time of a pass by its prompts' tokens, the sum of their squares, its decodes and their KV."""
+    return (
+        math.hypot(engine.t0_milliseconds, engine.delta_milliseconds * (prefill_tokens + decodes))
+        + engine.epsilon_milliseconds * prefill_squares
+        + engine.kappa_milliseconds * kv_tokens
+        + engine.beta_milliseconds * decodes
+    )
 
 
 @dataclass(frozen=True, slots=True)
