@@ -21,7 +21,7 @@ class Front:
 
     @classmethod
     def of(cls, points: Iterable[tuple[float, float]]) -> "Front":
-        """The points that are worth it: one that attains more for less makes those below useless."""
+        """The points worth having: one that attains more for less makes those below useless."""
         front: list[tuple[float, float]] = []
         for point in sorted(points, reverse=True):
             if not front or point[1] < front[-1][1]:

@@ -9,23 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peers.building import SLO as USUAL_SLO
+from peers.building import facts_of, policy_of, variant_of
 
 from controller.core.domain.decision import Decision, Reason
 from controller.core.domain.observation import Missing, MissingReason, Observation
-from controller.core.domain.policy import (
-    Balancing,
-    Limits,
-    Mode,
-    OnExhausted,
-    Policy,
-    QualityBudget,
-    Routing,
-    RoutingLaw,
-    Slo,
-)
 from controller.core.domain.variant import PerformanceProfile, Role, Variant
-from controller.core.performance.capacity import fleet_capacity
-from controller.core.performance.mix import TokenMix
 from simulations.engine.totals import FINE_EDGES_SECONDS
 from simulations.peers.dynamo.classic import (
     ClassicProfile,
@@ -196,49 +185,17 @@ def test_the_offline_profile_of_prompts() -> None:
 
 def variant(role: Role, high: int = 12) -> Variant:
     """A variant that may be at zero."""
-    return Variant(
-        name=role.lower(),
-        role=role,
-        cost_per_replica_hour=4.0,
-        quality=1.0,
-        min_replicas=0,
-        max_replicas=high,
-        gpus_per_replica=1,
-        cold_start_seconds=120.0,
-        profile=ENGINE,
-    )
+    return variant_of(role, max_replicas=high, profile=ENGINE)
 
 
-POLICY = Policy(
-    namespace="serving",
-    name="chat",
-    mode=Mode.AUTO,
-    slo=Slo(
-        ttft_seconds=1.0,
-        tpot_seconds=0.02,
-        target=0.99,
-        window_seconds=86400.0,
-        planned_budget_share=0.5,
-    ),
-    quality=QualityBudget(max_degraded_share=0.05, on_exhausted=OnExhausted.HOLD),
-    variants=(variant(Role.PRIMARY), variant(Role.FALLBACK)),
-    routing=Routing(law=RoutingLaw.OVERFLOW, balancing=Balancing.LEAST_LOADED),
-    limits=Limits(),
-    tick_seconds=15.0,
+POLICY = policy_of(
+    variant(Role.PRIMARY), variant(Role.FALLBACK), slo=replace(USUAL_SLO, tpot_seconds=0.02)
 )
 
 
 def facts() -> PeerFacts:
     """What a user knows of the two variants."""
-    mix = TokenMix.from_means(1000.0, 200.0)
-    return PeerFacts(
-        policy=POLICY,
-        knees=(50.0, 50.0),
-        peak_replicas=9,
-        p95_replicas=7,
-        capacity=fleet_capacity(POLICY.variants, POLICY.slo, POLICY.routing, mix),
-        mix=mix,
-    )
+    return facts_of(POLICY, (50.0, 50.0))
 
 
 def engines(answered: int, refused: int = 0, ttft: float = 0.05, tpot: float = 0.01) -> EngineView:

@@ -1,6 +1,9 @@
 """HPA on running requests and on requests/s."""
 
+from dataclasses import replace
+
 import pytest
+from peers.building import ENGINE, policy_of, variant_of
 
 from controller.core.domain.decision import Reason
 from controller.core.domain.observation import (
@@ -13,17 +16,9 @@ from controller.core.domain.observation import (
     VariantObservation,
 )
 from controller.core.domain.policy import (
-    Balancing,
-    Limits,
-    Mode,
-    OnExhausted,
     Policy,
-    QualityBudget,
-    Routing,
-    RoutingLaw,
-    Slo,
 )
-from controller.core.domain.variant import PerformanceProfile, Role, Variant
+from controller.core.domain.variant import Role, Variant
 from controller.core.performance.capacity import fleet_capacity
 from controller.core.performance.mix import TokenMix
 from simulations.peers.hpa.planner import arrival_rate, scraped_arrivals
@@ -36,45 +31,16 @@ FAILED = Missing(MissingReason.QUERY_FAILED)
 
 def variant(role: Role, *, max_running: int = 256) -> Variant:
     """A variant of up to 24 replicas, with so many slots each."""
-    return Variant(
-        name=role.lower(),
-        role=role,
-        cost_per_replica_hour=4.0,
-        quality=1.0,
+    return variant_of(
+        role,
         min_replicas=1 if role is Role.PRIMARY else 0,
-        max_replicas=24,
-        gpus_per_replica=1,
-        cold_start_seconds=120.0,
-        profile=PerformanceProfile(
-            t0_milliseconds=6.0,
-            delta_milliseconds=0.03,
-            epsilon_milliseconds=0.0,
-            kappa_milliseconds=0.0,
-            kv_capacity_tokens=400_000,
-            max_running=max_running,
-        ),
+        profile=replace(ENGINE, max_running=max_running),
     )
 
 
 def policy() -> Policy:
     """A Primary and a fallback."""
-    return Policy(
-        namespace="serving",
-        name="chat",
-        mode=Mode.AUTO,
-        slo=Slo(
-            ttft_seconds=1.0,
-            tpot_seconds=0.05,
-            target=0.99,
-            window_seconds=86400.0,
-            planned_budget_share=0.5,
-        ),
-        quality=QualityBudget(max_degraded_share=0.05, on_exhausted=OnExhausted.HOLD),
-        variants=(variant(Role.PRIMARY), variant(Role.FALLBACK)),
-        routing=Routing(law=RoutingLaw.OVERFLOW, balancing=Balancing.LEAST_LOADED),
-        limits=Limits(),
-        tick_seconds=15.0,
-    )
+    return policy_of(variant(Role.PRIMARY), variant(Role.FALLBACK))
 
 
 def observed(

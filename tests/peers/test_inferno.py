@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peers.building import facts_of, policy_of, variant_of
 
 from controller.core.domain.decision import Allocation, Reason
 from controller.core.domain.observation import (
@@ -17,18 +18,10 @@ from controller.core.domain.observation import (
     VariantObservation,
 )
 from controller.core.domain.policy import (
-    Balancing,
-    Limits,
-    Mode,
-    OnExhausted,
     Policy,
-    QualityBudget,
-    Routing,
     RoutingLaw,
-    Slo,
 )
 from controller.core.domain.variant import PerformanceProfile, Role, Variant
-from controller.core.performance.capacity import fleet_capacity
 from controller.core.performance.mix import TokenMix
 from simulations.peers.inferno.benchmark import (
     Run,
@@ -262,50 +255,19 @@ def test_the_fit_is_near_the_benchmark() -> None:
 
 def variant(role: Role, cost: float, low: int = 1) -> Variant:
     """One variant on the same kind of replica."""
-    return Variant(
-        name=role.lower(),
-        role=role,
-        cost_per_replica_hour=cost,
-        quality=1.0,
-        min_replicas=low,
-        max_replicas=24,
-        gpus_per_replica=1,
-        cold_start_seconds=120.0,
-        profile=PROFILE,
-    )
+    return variant_of(role, cost_per_replica_hour=cost, min_replicas=low, profile=PROFILE)
 
 
 def policy(law: RoutingLaw = RoutingLaw.SHARED, fallback_cost: float = 1.0) -> Policy:
     """A Primary at 4 per replica-hour and a fallback that may be at zero."""
-    return Policy(
-        namespace="serving",
-        name="chat",
-        mode=Mode.AUTO,
-        slo=Slo(
-            ttft_seconds=1.0,
-            tpot_seconds=0.05,
-            target=0.99,
-            window_seconds=86400.0,
-            planned_budget_share=0.5,
-        ),
-        quality=QualityBudget(max_degraded_share=0.05, on_exhausted=OnExhausted.HOLD),
-        variants=(variant(Role.PRIMARY, 4.0), variant(Role.FALLBACK, fallback_cost, low=0)),
-        routing=Routing(law=law, balancing=Balancing.LEAST_LOADED),
-        limits=Limits(),
-        tick_seconds=15.0,
+    return policy_of(
+        variant(Role.PRIMARY, 4.0), variant(Role.FALLBACK, fallback_cost, low=0), law=law
     )
 
 
 def facts(of: Policy) -> PeerFacts:
     """What a user knows of the two variants."""
-    return PeerFacts(
-        policy=of,
-        knees=(60.0, 60.0),
-        peak_replicas=9,
-        p95_replicas=7,
-        capacity=fleet_capacity(of.variants, of.slo, of.routing, MIX),
-        mix=MIX,
-    )
+    return facts_of(of, (60.0, 60.0), mix=MIX)
 
 
 def traffic(now: float, requests_per_second: float) -> Traffic:

@@ -1,6 +1,7 @@
 """llm-d's four KEDA laws on hand-made cases, and as planners."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,20 +18,12 @@ from controller.core.domain.observation import (
     VariantObservation,
 )
 from controller.core.domain.policy import (
-    Balancing,
-    Limits,
-    Mode,
-    OnExhausted,
     Policy,
-    QualityBudget,
-    Routing,
-    RoutingLaw,
-    Slo,
 )
-from controller.core.domain.variant import PerformanceProfile, Role, Variant
-from controller.core.performance.capacity import fleet_capacity
-from controller.core.performance.mix import TokenMix
+from controller.core.domain.variant import Role, Variant
 from controller.ports import Planner
+from peers.building import ENGINE, facts_of, policy_of, variant_of
+from peers.building import SLO as USUAL_SLO
 from simulations.engine.totals import FINE_EDGES_SECONDS, Totals
 from simulations.peers.keda.llmd import (
     LatencySlo,
@@ -43,7 +36,7 @@ from simulations.peers.keda.llmd import (
     saturated_replicas,
     saturation,
 )
-from simulations.peers.peer import InvalidSetting, PeerFacts
+from simulations.peers.peer import InvalidSetting
 from simulations.peers.registry import peer
 from simulations.setup import TPOT_EDGES_SECONDS, TTFT_EDGES_SECONDS
 from simulations.world.engine_view import EngineView, ScrapedVariant
@@ -51,13 +44,6 @@ from simulations.world.engine_view import EngineView, ScrapedVariant
 LAWS = ("keda-llmd-windows", "keda-llmd-guard", "keda-llmd-slo", "keda-llmd-token")
 FAILED = Missing(MissingReason.QUERY_FAILED)
 EMPTY = Missing(MissingReason.STALE)
-PROFILE = PerformanceProfile(
-    t0_milliseconds=6.0,
-    delta_milliseconds=0.03,
-    epsilon_milliseconds=0.0,
-    kappa_milliseconds=0.0,
-    kv_capacity_tokens=400_000,
-)
 SLO = LatencySlo(
     ttft_seconds=1.0,
     tpot_seconds=0.05,
@@ -68,53 +54,22 @@ SLO = LatencySlo(
 
 def variant(role: Role, *, low: int = 1) -> Variant:
     """A variant of up to 24 replicas."""
-    return Variant(
-        name=role.lower(),
-        role=role,
-        cost_per_replica_hour=4.0,
-        quality=1.0,
-        min_replicas=low,
-        max_replicas=24,
-        gpus_per_replica=1,
-        cold_start_seconds=120.0,
-        profile=PROFILE,
-    )
+    return variant_of(role, min_replicas=low)
 
 
 def policy(*variants: Variant) -> Policy:
     """A Primary and a fallback that may be at zero, unless ``variants`` are given."""
-    return Policy(
-        namespace="serving",
-        name="chat",
-        mode=Mode.AUTO,
-        slo=Slo(
-            ttft_seconds=SLO.ttft_seconds,
-            tpot_seconds=SLO.tpot_seconds,
-            target=0.99,
-            window_seconds=86400.0,
-            planned_budget_share=0.5,
-        ),
-        quality=QualityBudget(max_degraded_share=0.05, on_exhausted=OnExhausted.HOLD),
-        variants=variants or (variant(Role.PRIMARY), variant(Role.FALLBACK, low=0)),
-        routing=Routing(law=RoutingLaw.OVERFLOW, balancing=Balancing.LEAST_LOADED),
-        limits=Limits(),
-        tick_seconds=15.0,
+    return policy_of(
+        *(variants or (variant(Role.PRIMARY), variant(Role.FALLBACK, low=0))),
+        slo=replace(USUAL_SLO, ttft_seconds=SLO.ttft_seconds, tpot_seconds=SLO.tpot_seconds),
     )
 
 
 def planner(name: str, of: Policy | None = None, **asked: float) -> Planner[object]:
     """A peer of this name, set up with these settings."""
     of = of or policy()
-    mix = TokenMix.from_means(1000.0, 200.0)
     return peer(name).planner(
-        PeerFacts(
-            policy=of,
-            knees=(50.0,) * len(of.variants),
-            peak_replicas=9,
-            p95_replicas=7,
-            capacity=fleet_capacity(of.variants, of.slo, of.routing, mix),
-            mix=mix,
-        ),
+        facts_of(of, (50.0,) * len(of.variants)),
         asked,
     )
 
@@ -284,7 +239,7 @@ def test_prefill_is_calibrated_with_one_full_batch() -> None:
     """A replica that takes 245.8 ms for 8192 tokens prefills 33,300 a second."""
     milliseconds = np.hypot(6.0, 0.03 * 8192)
     expected = 8192 / milliseconds * 1000.0
-    assert prefill_tokens_per_second(PROFILE) == pytest.approx(expected)
+    assert prefill_tokens_per_second(ENGINE) == pytest.approx(expected)
 
 
 def test_prompts_are_as_long_as_those_lately_answered() -> None:

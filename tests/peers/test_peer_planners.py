@@ -16,19 +16,11 @@ from controller.core.domain.observation import (
     VariantObservation,
 )
 from controller.core.domain.policy import (
-    Balancing,
-    Limits,
-    Mode,
-    OnExhausted,
     Policy,
-    QualityBudget,
-    Routing,
     RoutingLaw,
-    Slo,
 )
-from controller.core.domain.variant import PerformanceProfile, Role, Variant
-from controller.core.performance.capacity import fleet_capacity
-from controller.core.performance.mix import TokenMix
+from controller.core.domain.variant import Role, Variant
+from peers.building import facts_of, policy_of, variant_of
 from simulations.peers.aibrix.law import Strategy
 from simulations.peers.aibrix.planner import kv_autoscaler, queue_autoscaler
 from simulations.peers.hpa.planner import ExternalAverage, HpaPlanner, Signal
@@ -43,13 +35,6 @@ from simulations.peers.registry import UnknownPeer, peer, peers
 from simulations.peers.static import FixedPlanner, ScheduledPlanner, static_peak
 
 GONE = Missing(MissingReason.QUERY_FAILED)
-PROFILE = PerformanceProfile(
-    t0_milliseconds=6.0,
-    delta_milliseconds=0.03,
-    epsilon_milliseconds=0.0,
-    kappa_milliseconds=0.0,
-    kv_capacity_tokens=400_000,
-)
 KNEES = (50.0, 40.0)
 SILENT = Traffic(
     from_seconds=0.0,
@@ -64,39 +49,18 @@ SILENT = Traffic(
 
 def variant(role: Role, *, low: int = 1, high: int = 24, queue_limit: int | None = None) -> Variant:
     """One variant at 4 (Primary) or 1.5 (Fallback) per replica-hour."""
-    return Variant(
-        name=role.lower(),
-        role=role,
+    return variant_of(
+        role,
         cost_per_replica_hour=4.0 if role is Role.PRIMARY else 1.5,
-        quality=1.0,
         min_replicas=low,
         max_replicas=high,
-        gpus_per_replica=1,
-        cold_start_seconds=120.0,
-        profile=PROFILE,
         queue_limit=queue_limit,
     )
 
 
 def policy(law: RoutingLaw = RoutingLaw.OVERFLOW, *variants: Variant) -> Policy:
     """One Primary and one fallback that may be at zero, unless ``variants`` are given."""
-    return Policy(
-        namespace="serving",
-        name="chat",
-        mode=Mode.AUTO,
-        slo=Slo(
-            ttft_seconds=1.0,
-            tpot_seconds=0.05,
-            target=0.99,
-            window_seconds=86400.0,
-            planned_budget_share=0.5,
-        ),
-        quality=QualityBudget(max_degraded_share=0.05, on_exhausted=OnExhausted.HOLD),
-        variants=variants or (variant(Role.PRIMARY), variant(Role.FALLBACK, low=0)),
-        routing=Routing(law=law, balancing=Balancing.LEAST_LOADED),
-        limits=Limits(),
-        tick_seconds=15.0,
-    )
+    return policy_of(*(variants or (variant(Role.PRIMARY), variant(Role.FALLBACK, low=0))), law=law)
 
 
 def seen(
@@ -466,15 +430,7 @@ def test_ray_holds_without_samples() -> None:
 def facts(law: RoutingLaw = RoutingLaw.OVERFLOW, *variants: Variant) -> PeerFacts:
     """Facts of a scenario with two variants, unless ``variants`` are given."""
     of = policy(law, *variants)
-    mix = TokenMix.from_means(1000.0, 200.0)
-    return PeerFacts(
-        policy=of,
-        knees=KNEES[: len(of.variants)],
-        peak_replicas=9,
-        p95_replicas=7,
-        capacity=fleet_capacity(of.variants, of.slo, of.routing, mix),
-        mix=mix,
-    )
+    return facts_of(of, KNEES[: len(of.variants)])
 
 
 @pytest.mark.parametrize("name", [known.name for known in peers()])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peers.building import facts_of, policy_of, variant_of
 
 from controller.core.domain.decision import Decision, Reason
 from controller.core.domain.observation import (
@@ -19,19 +20,10 @@ from controller.core.domain.observation import (
     VariantObservation,
 )
 from controller.core.domain.policy import (
-    Balancing,
-    Limits,
-    Mode,
-    OnExhausted,
     Policy,
-    QualityBudget,
-    Routing,
     RoutingLaw,
-    Slo,
 )
-from controller.core.domain.variant import PerformanceProfile, Role, Variant
-from controller.core.performance.capacity import fleet_capacity
-from controller.core.performance.mix import TokenMix
+from controller.core.domain.variant import Role, Variant
 from controller.ports import Planner
 from simulations.peers.load_test import carried_per_replica
 from simulations.peers.peer import PeerFacts
@@ -55,23 +47,7 @@ WEEK_MINUTES = 7 * 1440
 
 def variant(name: str, role: Role, low: int) -> Variant:
     """One variant with room for 24 replicas."""
-    return Variant(
-        name=name,
-        role=role,
-        cost_per_replica_hour=4.0,
-        quality=1.0,
-        min_replicas=low,
-        max_replicas=24,
-        gpus_per_replica=1,
-        cold_start_seconds=COLD_START,
-        profile=PerformanceProfile(
-            t0_milliseconds=6.0,
-            delta_milliseconds=0.03,
-            epsilon_milliseconds=0.0,
-            kappa_milliseconds=0.0,
-            kv_capacity_tokens=400_000,
-        ),
-    )
+    return variant_of(role, name=name, min_replicas=low, cold_start_seconds=COLD_START)
 
 
 def policy(*, fallback: bool = True, low: int = 1) -> Policy:
@@ -79,36 +55,12 @@ def policy(*, fallback: bool = True, low: int = 1) -> Policy:
     variants = [variant("primary", Role.PRIMARY, low)]
     if fallback:
         variants.append(variant("fallback", Role.FALLBACK, 0))
-    return Policy(
-        namespace="serving",
-        name="chat",
-        mode=Mode.AUTO,
-        slo=Slo(
-            ttft_seconds=1.0,
-            tpot_seconds=0.05,
-            target=0.99,
-            window_seconds=86400.0,
-            planned_budget_share=0.5,
-        ),
-        quality=QualityBudget(max_degraded_share=0.05, on_exhausted=OnExhausted.HOLD),
-        variants=tuple(variants),
-        routing=Routing(law=RoutingLaw.SEPARATE, balancing=Balancing.LEAST_LOADED),
-        limits=Limits(),
-        tick_seconds=TICK,
-    )
+    return policy_of(*variants, law=RoutingLaw.SEPARATE)
 
 
 def facts(of: Policy) -> PeerFacts:
     """What a load test shows of it."""
-    mix = TokenMix.from_means(1000.0, 200.0)
-    return PeerFacts(
-        policy=of,
-        knees=(50.0, 40.0)[: len(of.variants)],
-        peak_replicas=10,
-        p95_replicas=8,
-        capacity=fleet_capacity(of.variants, of.slo, of.routing, mix),
-        mix=mix,
-    )
+    return facts_of(of, (50.0, 40.0)[: len(of.variants)], peak_replicas=10, p95_replicas=8)
 
 
 POLICY = policy()

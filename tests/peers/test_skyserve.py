@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peers.building import facts_of, policy_of, variant_of
 
 from controller.core.domain.decision import Decision, Reason
 from controller.core.domain.observation import (
@@ -17,19 +18,10 @@ from controller.core.domain.observation import (
     VariantObservation,
 )
 from controller.core.domain.policy import (
-    Balancing,
-    Limits,
-    Mode,
-    OnExhausted,
     Policy,
-    QualityBudget,
-    Routing,
     RoutingLaw,
-    Slo,
 )
-from controller.core.domain.variant import PerformanceProfile, Role, Variant
-from controller.core.performance.capacity import fleet_capacity
-from controller.core.performance.mix import TokenMix
+from controller.core.domain.variant import Role, Variant
 from simulations.peers.peer import NotApplicable, PeerFacts
 from simulations.peers.registry import peer
 from simulations.peers.skyserve.fleet import Replica, Status, brought_to
@@ -51,57 +43,19 @@ TEN = SkySpec(min_replicas=1, max_replicas=10)
 
 def variant(name: str, role: Role = Role.PRIMARY, *, low: int = 1, high: int = 10) -> Variant:
     """A variant of this name and replica range."""
-    return Variant(
-        name=name,
-        role=role,
-        cost_per_replica_hour=4.0,
-        quality=1.0,
-        min_replicas=low,
-        max_replicas=high,
-        gpus_per_replica=1,
-        cold_start_seconds=120.0,
-        profile=PerformanceProfile(
-            t0_milliseconds=6.0,
-            delta_milliseconds=0.03,
-            epsilon_milliseconds=0.0,
-            kappa_milliseconds=0.0,
-            kv_capacity_tokens=400_000,
-        ),
-    )
+    return variant_of(role, name=name, min_replicas=low, max_replicas=high)
 
 
 def policy(*variants: Variant, law: RoutingLaw = RoutingLaw.SHARED) -> Policy:
     """A Primary and a fallback that may be at zero, unless ``variants`` are given."""
-    return Policy(
-        namespace="serving",
-        name="chat",
-        mode=Mode.AUTO,
-        slo=Slo(
-            ttft_seconds=1.0,
-            tpot_seconds=0.05,
-            target=0.99,
-            window_seconds=86400.0,
-            planned_budget_share=0.5,
-        ),
-        quality=QualityBudget(max_degraded_share=0.05, on_exhausted=OnExhausted.HOLD),
-        variants=variants or (variant("fp16"), variant("int4", Role.FALLBACK, low=0)),
-        routing=Routing(law=law, balancing=Balancing.LEAST_LOADED),
-        limits=Limits(),
-        tick_seconds=TICK_SECONDS,
+    return policy_of(
+        *(variants or (variant("fp16"), variant("int4", Role.FALLBACK, low=0))), law=law
     )
 
 
 def facts(of: Policy) -> PeerFacts:
     """Facts of a scenario with this policy."""
-    mix = TokenMix.from_means(1000.0, 200.0)
-    return PeerFacts(
-        policy=of,
-        knees=(50.0,) * len(of.variants),
-        peak_replicas=5,
-        p95_replicas=4,
-        capacity=fleet_capacity(of.variants, of.slo, of.routing, mix),
-        mix=mix,
-    )
+    return facts_of(of, (50.0,) * len(of.variants), peak_replicas=5, p95_replicas=4)
 
 
 def requests(qps: float, now: float) -> Traffic:

@@ -1,6 +1,7 @@
 """The WVA on hand-made cases, and its planner on scrapes of single replicas."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,21 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peers.building import ENGINE, policy_of, variant_of
 
 from controller.core.domain.decision import Allocation, Reason
 from controller.core.domain.observation import Missing, MissingReason, Observation, Traffic
 from controller.core.domain.policy import (
-    Balancing,
-    Limits,
-    Mode,
-    OnExhausted,
     Policy,
-    QualityBudget,
-    Routing,
     RoutingLaw,
-    Slo,
 )
-from controller.core.domain.variant import PerformanceProfile, Role, Variant
+from controller.core.domain.variant import Role, Variant
 from controller.core.performance.capacity import fleet_capacity
 from controller.core.performance.mix import TokenMix
 from simulations.peers.peer import NotApplicable, PeerFacts
@@ -389,44 +384,17 @@ def test_the_new_optimizer_keeps_bounds_and_moves_one_way(
 
 def variant(role: Role, low: int, high: int = 24) -> Variant:
     """A variant with 100,000 KV tokens per replica."""
-    return Variant(
-        name=role.lower(),
-        role=role,
-        cost_per_replica_hour=4.0,
-        quality=1.0,
+    return variant_of(
+        role,
         min_replicas=low,
         max_replicas=high,
-        gpus_per_replica=1,
-        cold_start_seconds=120.0,
-        profile=PerformanceProfile(
-            t0_milliseconds=6.0,
-            delta_milliseconds=0.03,
-            epsilon_milliseconds=0.0,
-            kappa_milliseconds=0.0,
-            kv_capacity_tokens=KV_TOKENS,
-        ),
+        profile=replace(ENGINE, kv_capacity_tokens=KV_TOKENS),
     )
 
 
 def policy(primary_low: int = 1, law: RoutingLaw = RoutingLaw.SHARED) -> Policy:
     """A Primary, and a fallback that may be at zero."""
-    return Policy(
-        namespace="serving",
-        name="chat",
-        mode=Mode.AUTO,
-        slo=Slo(
-            ttft_seconds=1.0,
-            tpot_seconds=0.05,
-            target=0.99,
-            window_seconds=86400.0,
-            planned_budget_share=0.5,
-        ),
-        quality=QualityBudget(max_degraded_share=0.05, on_exhausted=OnExhausted.HOLD),
-        variants=(variant(Role.PRIMARY, primary_low), variant(Role.FALLBACK, 0)),
-        routing=Routing(law=law, balancing=Balancing.LEAST_LOADED),
-        limits=Limits(),
-        tick_seconds=15.0,
-    )
+    return policy_of(variant(Role.PRIMARY, primary_low), variant(Role.FALLBACK, 0), law=law)
 
 
 SHARED = policy()
