@@ -33,7 +33,7 @@ bench: .venv/installed
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache . # a cached answer misses a file that became part of a package
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

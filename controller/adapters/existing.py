@@ -4,9 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from kubernetes import client
-
 from controller.api.v1alpha1 import GROUP, VERSION
+from kubernetes import client
 
 _PLURAL: Final = "modeldeployments"
 

@@ -7,13 +7,13 @@ where that cannot be had, the object's status tells the short form.
 import json
 from typing import Annotated, Any, Final
 
-import kubernetes
 import typer
 import urllib3
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import kubernetes
 from controller.api.status import read_status
 from controller.api.v1alpha1 import GROUP, VERSION
 from controller.operator.explanation import Document, explained_by_status

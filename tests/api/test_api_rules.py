@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from controlplane.cluster import ControlPlane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kubernetes import client
 
 from controller.api.errors import InvalidModelDeployment
 from controller.api.rules import Part, Rule
 from controller.api.spec import ModelDeploymentSpec
 from controller.api.v1alpha1 import GROUP, VERSION, parse
+from controlplane.cluster import ControlPlane
+from kubernetes import client
 
 Document = dict[str, Any]
 Admit = Callable[[Document], list[str]]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes import client, config
 from kubernetes.client.rest import ApiException
 
 from controlplane import components
@@ -21,6 +20,7 @@ from controlplane.kwok import GpuNodes
 from controlplane.processes import Server, free_ports
 from controlplane.programs import Programs
 from controlplane.waiting import until
+from kubernetes import client, config
 
 __all__ = ["ControlPlane", "KubectlFailed", "user_of"]
 

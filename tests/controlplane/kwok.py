@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubernetes import client
-
 from controlplane.waiting import until
+from kubernetes import client
 
 #: Pod annotations (see stages.yaml): how long a model loads, by how much that varies, and how
 #: long a deleted pod drains; all in seconds.

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes import client
 from kubernetes.client.rest import ApiException
 
 from controlplane.cluster import ControlPlane, KubectlFailed, user_of
 from controlplane.kwok import READY_SECONDS, GpuNodes, is_ready
 from controlplane.waiting import until
 from controlplane.workloads import deployment
+from kubernetes import client
 
 pytestmark = pytest.mark.cluster
 

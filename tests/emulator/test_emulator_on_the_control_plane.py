@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from controlplane.cluster import ControlPlane
 from controlplane.kwok import READY_SECONDS, GpuNodes
 from controlplane.processes import Server, free_ports, healthy

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from controlplane.cluster import ControlPlane
-from kubernetes import config
 
 from controller.adapters.clock import SystemClock
 from controller.adapters.kubernetes.client import Kubernetes, Rate
+from controlplane.cluster import ControlPlane
+from kubernetes import config
 
 Connect = Callable[..., Kubernetes]
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
-from controlplane.cluster import ControlPlane
-from deciding.objects import NOW, Ports, document, entry, judged, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +19,8 @@ from controller.adapters.kubernetes.judging import Judged, judge
 from controller.core.domain.decision import Reason
 from controller.core.domain.policy import Mode, Pause
 from controller.ports import Planned, Report, TargetNotFound
+from controlplane.cluster import ControlPlane
+from deciding.objects import NOW, Ports, document, entry, judged, named
 
 TICK = 15.0
 MISSING = TargetNotFound("create Deployment llama-bf16")

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kubernetes import client
 
 from controller.adapters.clock import SystemClock
 from controller.adapters.kubernetes import client as module
 from controller.adapters.kubernetes.client import Kubernetes, Rate, new_api
 from controller.adapters.kubernetes.errors import Forbidden, NotFound, Refused, Unanswered
 from controller.ports import Conflict
+from kubernetes import client
 
 Answer = tuple[int, bytes]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from controlplane.cluster import ControlPlane
-from controlplane.waiting import until
 
 from controller.adapters.clock import SystemClock
 from controller.adapters.kubernetes.client import Kubernetes
 from controller.adapters.kubernetes.lease import Lease
+from controlplane.cluster import ControlPlane
+from controlplane.waiting import until
 
 pytestmark = pytest.mark.cluster
 

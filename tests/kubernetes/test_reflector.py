@@ -10,14 +10,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from controlplane.waiting import until
-from kubernetes import client
 
 from controller.adapters.clock import SystemClock
 from controller.adapters.kubernetes import reflector as module
 from controller.adapters.kubernetes.client import Kubernetes, Rate
 from controller.adapters.kubernetes.errors import Forbidden
 from controller.adapters.kubernetes.reflector import Reflector
+from controlplane.waiting import until
+from kubernetes import client
 
 
 def named(name: str, version: int) -> dict[str, Any]:

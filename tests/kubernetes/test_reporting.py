@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
-from deciding.objects import NOW, Ports, named, planned
 
 from controller.adapters.directory import Entry
 from controller.adapters.kubernetes.client import Kubernetes
@@ -16,6 +15,7 @@ from controller.adapters.kubernetes.reporting import KubernetesReporter
 from controller.adapters.kubernetes.status import StatusWriter
 from controller.core.domain.policy import Mode, ObjectKey
 from controller.ports import Conflict, PortError, Report, TargetForbidden, TargetNotFound
+from deciding.objects import NOW, Ports, named, planned
 
 
 @dataclass

@@ -9,8 +9,6 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from controlplane.cluster import ControlPlane, KubectlFailed
-from controlplane.waiting import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +34,8 @@ from controller.core.domain.observation import (
 )
 from controller.core.domain.policy import ObjectKey, RoutingLaw
 from controller.ports import Conflict, Planned, PortError
+from controlplane.cluster import ControlPlane, KubectlFailed
+from controlplane.waiting import until
 
 SAMPLE = yaml.safe_load(
     (Path(__file__).parents[2] / "manifests/samples/cost-first.yaml").read_text()

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
-from deciding.objects import NOW, Ports, judged, named
 
 from controller.adapters.kubernetes.client import Kubernetes
 from controller.adapters.kubernetes.errors import NotFound, Unanswered
@@ -15,6 +14,7 @@ from controller.api.conversion.status import invalid_status
 from controller.api.errors import InvalidModelDeployment
 from controller.api.status import Status, read_status
 from controller.ports import PortError
+from deciding.objects import NOW, Ports, judged, named
 
 TICK = 15.0
 INVALID = InvalidModelDeployment("spec.variants: missing")

@@ -10,8 +10,6 @@ from typing import Any, cast
 from zlib import crc32
 
 import pytest
-from controlplane.cluster import ControlPlane
-from deciding.objects import NOW, Ports, document, entry, judged, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +22,8 @@ from controller.api.conversion.status import to_status
 from controller.api.status import STATUS_BYTES, Status, read_status
 from controller.core.domain.decision import Reason
 from controller.ports import Conflict, PortError
+from controlplane.cluster import ControlPlane
+from deciding.objects import NOW, Ports, document, entry, judged, named
 
 TICK = 15.0
 LONGEST_NAME = 32

@@ -9,10 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from controlplane.cluster import ControlPlane
-from controlplane.kwok import READY_SECONDS, GpuNodes
-from controlplane.waiting import until
-from controlplane.workloads import deployment
 
 from controller.adapters.clock import SystemClock
 from controller.adapters.directory import Entry
@@ -43,6 +39,10 @@ from controller.ports import (
     TargetNotFound,
     Workload,
 )
+from controlplane.cluster import ControlPlane
+from controlplane.kwok import READY_SECONDS, GpuNodes
+from controlplane.waiting import until
+from controlplane.workloads import deployment
 
 pytestmark = pytest.mark.cluster
 

@@ -9,9 +9,6 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from controlplane.cluster import ControlPlane
-from controlplane.waiting import until
-from controlplane.workloads import deployment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +23,9 @@ from controller.api.conversion.policy import to_policy
 from controller.api.prices import REFERENCE_PRICES
 from controller.api.v1alpha1 import parse
 from controller.core.domain.policy import Mode
+from controlplane.cluster import ControlPlane
+from controlplane.waiting import until
+from controlplane.workloads import deployment
 
 SAMPLE = yaml.safe_load(
     (Path(__file__).parents[2] / "manifests/samples/interactive-chat.yaml").read_text()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from controlplane.programs import Programs
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"

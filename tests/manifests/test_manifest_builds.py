@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
-from controlplane.cluster import ControlPlane
-from kubernetes import client
 from kubernetes.client.rest import ApiException
 
 from controller.adapters.prices import read_prices
 from controller.api.conditions import ConditionReason
 from controller.api.prices import REFERENCE_PRICES
 from controller.settings import Settings, load
+from controlplane.cluster import ControlPlane
+from kubernetes import client
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ("cluster-wide", "single-namespace", "recommend-only")

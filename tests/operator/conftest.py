@@ -7,11 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from controlplane.cluster import ControlPlane
-from controlplane.kwok import GpuNodes
-from running.emulator import Emulator
-from running.model import Model
-from running.operator import Process, Start
 
 from controller.api.conversion.policy import to_policy
 from controller.api.prices import REFERENCE_PRICES
@@ -36,6 +31,11 @@ from controller.core.domain.observation import (
 )
 from controller.core.domain.policy import Policy
 from controller.ports import Planned, Report
+from controlplane.cluster import ControlPlane
+from controlplane.kwok import GpuNodes
+from running.emulator import Emulator
+from running.model import Model
+from running.operator import Process, Start
 
 NOW = 1_743_465_600.0
 

@@ -4,10 +4,10 @@ import copy
 from typing import Any
 
 import pytest
-from controlplane.cluster import ControlPlane
-from kubernetes import client
 
 from controller.adapters import existing
+from controlplane.cluster import ControlPlane
+from kubernetes import client
 
 pytestmark = pytest.mark.cluster
 

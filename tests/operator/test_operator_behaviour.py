@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from running.model import Model

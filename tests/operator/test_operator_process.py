@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
+
 from controlplane.cluster import ControlPlane
 from controlplane.prometheus import Prometheus
 from controlplane.scraping import emulated_pods

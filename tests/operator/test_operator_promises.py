@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from kubernetes import client

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from controlplane.cluster import ControlPlane, user_of
 from controlplane.waiting import until
 from kubernetes import client

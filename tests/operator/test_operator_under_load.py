@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from controlplane.cluster import ControlPlane
 from controlplane.kwok import READY_SECONDS, GpuNodes
 from controlplane.prometheus import Prometheus

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from controlplane.cluster import ControlPlane
 from controlplane.programs import ProgramsUnavailable, find_programs
-
 from operatorbench.measuring import Asked, measured
 
 #: DESIGN section 5: 5,000 objects on one core; fewer than 1,000 may take as long as 1,000, since

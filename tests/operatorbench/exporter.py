@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, Final
 
-from controlplane.waiting import pause, seconds_now
-from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
+from controlplane.waiting import pause, seconds_now
+from kubernetes import client, config
 from operatorbench.replicas import Replicas, Serving
 from operatorbench.traffic import Demand
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import requests
+
 from controlplane.audit import Request
 from controlplane.cluster import ControlPlane
 from controlplane.processes import free_ports
 from controlplane.waiting import pause, seconds_now, until
-
 from operatorbench.process import Cycles, Operator
 from operatorbench.world import Say, World, world
 

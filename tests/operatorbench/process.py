@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import requests
+
 from controlplane.processes import Server
 
 _ROOT: Final = Path(__file__).parents[2]

@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 import pytest
+
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
-
 from operatorbench.command import main
 
 pytestmark = pytest.mark.cluster

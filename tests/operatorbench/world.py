@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
 from controlplane.cluster import ControlPlane, user_of
 from controlplane.kwok import READY_JITTER_SECONDS, READY_SECONDS
 from controlplane.processes import Server, free_ports, healthy
@@ -16,7 +17,6 @@ from controlplane.prometheus import Prometheus
 from controlplane.waiting import seconds_now, until
 from controlplane.workloads import deployment
 from kubernetes import client
-
 from operatorbench.exporter import MODEL_LABEL, VARIANT_LABEL
 from operatorbench.replicas import model_name
 from operatorbench.traffic import PROFILES, TPOT_SECONDS, TTFT_SECONDS

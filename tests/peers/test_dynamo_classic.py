@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers.building import SLO as USUAL_SLO
-from peers.building import facts_of, policy_of, variant_of
 
 from controller.core.domain.decision import Decision, Reason
 from controller.core.domain.observation import Missing, MissingReason, Observation
 from controller.core.domain.variant import PerformanceProfile, Role, Variant
+from peers.building import SLO as USUAL_SLO
+from peers.building import facts_of, policy_of, variant_of
 from simulations.engine.totals import FINE_EDGES_SECONDS
 from simulations.peers.dynamo.classic import (
     ClassicProfile,

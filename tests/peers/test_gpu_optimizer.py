@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers.building import facts_of, policy_of, variant_of
 from sklearn.cluster import DBSCAN
 
 from controller.core.domain.decision import Allocation, Reason
@@ -24,6 +23,7 @@ from controller.core.domain.policy import (
 )
 from controller.core.domain.variant import PerformanceProfile, Role, Variant
 from controller.core.performance.mix import TokenMix
+from peers.building import facts_of, policy_of, variant_of
 from simulations.peers.aibrix import optimizer_program
 from simulations.peers.aibrix.optimizer_clusters import clusters
 from simulations.peers.aibrix.optimizer_profile import nearest_cell, throughput, throughputs

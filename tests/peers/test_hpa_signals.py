@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from peers.building import ENGINE, policy_of, variant_of
 
 from controller.core.domain.decision import Reason
 from controller.core.domain.observation import (
@@ -21,6 +20,7 @@ from controller.core.domain.policy import (
 from controller.core.domain.variant import Role, Variant
 from controller.core.performance.capacity import fleet_capacity
 from controller.core.performance.mix import TokenMix
+from peers.building import ENGINE, policy_of, variant_of
 from simulations.peers.hpa.planner import arrival_rate, scraped_arrivals
 from simulations.peers.hpa.setups import concurrency_hpa, rps_hpa, running_target
 from simulations.peers.load_test import carried_per_replica

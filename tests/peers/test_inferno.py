@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers.building import facts_of, policy_of, variant_of
 
 from controller.core.domain.decision import Allocation, Reason
 from controller.core.domain.observation import (
@@ -23,6 +22,7 @@ from controller.core.domain.policy import (
 )
 from controller.core.domain.variant import PerformanceProfile, Role, Variant
 from controller.core.performance.mix import TokenMix
+from peers.building import facts_of, policy_of, variant_of
 from simulations.peers.inferno.benchmark import (
     Run,
     four_parameters,

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers.building import facts_of, policy_of, variant_of
 
 from controller.core.domain.decision import Decision, Reason
 from controller.core.domain.observation import (
@@ -25,6 +24,7 @@ from controller.core.domain.policy import (
 )
 from controller.core.domain.variant import Role, Variant
 from controller.ports import Planner
+from peers.building import facts_of, policy_of, variant_of
 from simulations.peers.load_test import carried_per_replica
 from simulations.peers.peer import PeerFacts
 from simulations.peers.rate_history import RateHistory

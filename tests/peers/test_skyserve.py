@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers.building import facts_of, policy_of, variant_of
 
 from controller.core.domain.decision import Decision, Reason
 from controller.core.domain.observation import (
@@ -22,6 +21,7 @@ from controller.core.domain.policy import (
     RoutingLaw,
 )
 from controller.core.domain.variant import Role, Variant
+from peers.building import facts_of, policy_of, variant_of
 from simulations.peers.peer import NotApplicable, PeerFacts
 from simulations.peers.registry import peer
 from simulations.peers.skyserve.fleet import Replica, Status, brought_to

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers.building import ENGINE, policy_of, variant_of
 
 from controller.core.domain.decision import Allocation, Reason
 from controller.core.domain.observation import Missing, MissingReason, Observation, Traffic
@@ -20,6 +19,7 @@ from controller.core.domain.policy import (
 from controller.core.domain.variant import Role, Variant
 from controller.core.performance.capacity import fleet_capacity
 from controller.core.performance.mix import TokenMix
+from peers.building import ENGINE, policy_of, variant_of
 from simulations.peers.peer import NotApplicable, PeerFacts
 from simulations.peers.registry import peer
 from simulations.peers.wva.capacity_v2 import (

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import Result
-from controlplane.prometheus import Prometheus
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from controller.adapters.prometheus.profiles import load
 from controller.adapters.prometheus.settings import PrometheusSettings
 from controller.core.domain.observation import TOKEN_EDGES
+from controlplane.prometheus import Prometheus
 from simulations import compare
 from simulations.backtest.backtest import Backtest, read_backtest
 from simulations.backtest.errors import InvalidHistory

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from controlplane.prometheus import promtool
 
 from controller.adapters.prometheus import rules
 from controller.adapters.prometheus.metrics import PrometheusMetrics
@@ -19,6 +18,7 @@ from controller.adapters.prometheus.settings import PrometheusSettings
 from controller.core.domain.observation import TOKEN_EDGES, Measured, Missing, Outcomes, Traffic
 from controller.core.domain.policy import Policy
 from controller.ports import MetricsReading
+from controlplane.prometheus import promtool
 from simulations.engine.fleet import EngineConfig, Fleet, PoolSpec
 from simulations.setup import TPOT_EDGES_SECONDS, TTFT_EDGES_SECONDS
 from simulations.world.conditions import Conditions, Metrics

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
-from controlplane.prometheus import PromtoolFailed, promtool
 
 from controller.adapters.prometheus import rules
+from controlplane.prometheus import PromtoolFailed, promtool
 
 FOLDER = Path(__file__).parents[2] / "manifests/monitoring"
 

@@ -8,7 +8,6 @@ from controlplane.cluster import ControlPlane
 from controlplane.kwok import READY_SECONDS
 from controlplane.waiting import until
 from controlplane.workloads import deployment
-
 from running.operator import Process
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from controller.core.domain.decision import Reason
 from controlplane import standing
 from controlplane.programs import Programs
 from controlplane.waiting import until
-
-from controller.core.domain.decision import Reason
 from walkthrough.pages import README, ROOT, bare, block, lines
 from walkthrough.terminal import Terminal
 

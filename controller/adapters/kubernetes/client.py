@@ -14,10 +14,10 @@ from io import StringIO
 from threading import Event, Lock
 from typing import Any, Final, TypeAlias, TypeVar
 
-from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 from controller.adapters.kubernetes.errors import Unanswered, refusal
+from kubernetes import client, config
 
 AnswerT = TypeVar("AnswerT")
 

@@ -10,12 +10,12 @@ from http import HTTPStatus
 from threading import Event, Thread
 from typing import Any, Final, Protocol
 
-from kubernetes import client, watch
 from urllib3.exceptions import HTTPError
 
 from controller.adapters.kubernetes.client import Document, Kubernetes
 from controller.adapters.kubernetes.errors import Forbidden, NotFound, Refused, refusal
 from controller.ports import PortError
+from kubernetes import client, watch
 
 _LOG: Final = logging.getLogger("steelyard.kubernetes")
 
