@@ -139,9 +139,9 @@ def sizes(value: Any, where: str = "history") -> dict[str, int]:
 
 
 def test_history_is_bounded(policy: Policy, run: Run) -> None:
-    """After two weeks of past, 20,000 ticks with gaps make nothing larger than its bound."""
+    """After two weeks of past, 11,000 ticks with gaps make nothing larger than its bound."""
     _, first = run(PLANNER.initial(policy, past_days(15)), range(8000))
-    _, last = run(first, range(8000, 20_000))
+    _, last = run(first, range(8000, 11_000))
     before, after = sizes(first), sizes(last)
     window_ticks = 300 // int(TICK) + 1
     assert len(last.recommended) <= window_ticks

@@ -13,8 +13,6 @@ from typer.testing import CliRunner
 
 from simulations.cli.app import app
 from simulations.peers.registry import peers
-from simulations.scoreboard.document import ScoreboardDocument
-from simulations.scoreboard.page import render_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
@@ -23,34 +21,32 @@ KEPT = {"hpa-queue", "static-peak"}
 FEW = [known.name for known in peers() if known.name not in KEPT]
 
 
-@pytest.fixture
-def done(write_suite: Write, tmp_path: Path) -> Path:
-    """The folder of a small suite that the command ran."""
-    suite = write_suite(without=FEW, tuned=False, ablations=True)
-    out = tmp_path / "out"
+def ran(suite: Path, out: Path) -> str:
+    """What the command prints that runs this suite into a folder."""
     arguments = ["scoreboard", str(suite), "--out", str(out), "--processes", "2"]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    assert "CPU-hours" in result.output
-    assert re.search(r"steelyard +. of 1", result.output), result.output
-    again = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
-    assert "hpa-queue" in again.output
-    return out
+    return result.output
 
 
 @pytest.mark.skipif(
     CHROMIUM is None,
     reason="NO CHROMIUM: the page was NOT opened; install it: apt-get install chromium",
 )
-def test_the_page_of_a_real_run_opens_and_drills_down(done: Path) -> None:
+def test_the_page_of_a_real_run_opens_and_drills_down(write_suite: Write, tmp_path: Path) -> None:
     """Headline, plots and cells are drawn; a click on a cell lists every policy in it."""
+    suite, out = write_suite(without=FEW, tuned=False, ablations=True), tmp_path / "out"
+    printed = ran(suite, out)
+    assert "CPU-hours" in printed
+    assert re.search(r"steelyard +. of 1", printed), printed
+    assert "hpa-queue" in ran(suite, out)
     complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1366, "height": 850})
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto((done / "scoreboard.html").as_uri())
+        page.goto((out / "scoreboard.html").as_uri())
         drawn = {
             name: page.evaluate("n => document.getElementById(n).data.length", name)
             for name in ("pareto", "regret")
@@ -61,17 +57,18 @@ def test_the_page_of_a_real_run_opens_and_drills_down(done: Path) -> None:
         rows = page.locator("#drill tbody tr").all_inner_texts()
         browser.close()
     assert complaints == []
-    document = json.loads((done / "scoreboard.json").read_text())
+    document = json.loads((out / "scoreboard.json").read_text())
     assert len(rows) == len(document["standings"])
     assert any(row.startswith("steelyard\t") for row in rows)
 
 
-def test_a_name_cannot_break_the_page(done: Path) -> None:
+def test_a_name_cannot_break_the_page(write_suite: Write, tmp_path: Path) -> None:
     """Texts of others are shown as they are, never run."""
-    document = ScoreboardDocument.model_validate_json((done / "scoreboard.json").read_text())
     attack = "</script><script>alert(1)</script>"
-    page = render_page(document.model_copy(update={"suite": attack, "description": attack}))
-    assert attack not in page
+    suite, out = write_suite(without=FEW, tuned=False, description=attack), tmp_path / "out"
+    ran(suite, out)
+    assert attack not in (out / "scoreboard.html").read_text()
+    assert attack in json.loads((out / "scoreboard.json").read_text())["description"]
 
 
 @pytest.mark.parametrize(
