@@ -55,7 +55,7 @@ def decided(
         weights=weights,
         steps=tuple(steps),
         binding=steps[-1].reason,
-        rejected=recommendation.choice.rejected,
+        rejected=recommendation.choice.rejected(),
         miss_price=outlook.prices.miss,
         degraded_price=outlook.prices.degraded,
         cost_per_hour=cost_per_hour(policy, allocation),
@@ -74,6 +74,6 @@ def _summary(outlook: Outlook, now: float, *, changed: bool) -> ForecastSummary:
         level_requests_per_second=forecast.level * outlook.per_reference,
         quantiles=tuple(zip(forecast.levels.tolist(), values, strict=True)),
         requests_per_reference=outlook.per_reference,
-        trusted=forecast.trusted,
+        trusted=forecast.trust.trusted,
         changed_decision=changed,
     )

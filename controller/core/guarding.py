@@ -126,7 +126,7 @@ def guarded(
             context,
             trail.allocation,
             blind_seconds,
-            forecast_trusted=outlook.forecast.trusted,
+            forecast_trusted=outlook.forecast.trust.trusted,
         )
         trail.apply(Stage.GUARD, verdict)
         trail.guard(context, (saturation.saturation,))

@@ -6,7 +6,6 @@ from controller.core.domain.decision import Standing
 from controller.core.domain.observation import Observation
 from controller.core.domain.policy import Policy
 from controller.core.domain.variant import Role
-from controller.core.forecasting import forecaster
 from controller.core.forecasting.calibration import LEVELS
 from controller.core.history import History
 from controller.core.optimizer.pacing import Ledger
@@ -24,9 +23,7 @@ def standing(
     cold_starts_p90: tuple[float, ...],
 ) -> Standing:
     """Sum up what the history knows."""
-    trust = forecaster.skill(history.forecast, outlook.forecast.horizon_seconds)[
-        outlook.forecast.source
-    ]
+    trust = outlook.forecast.trust
     scored = trust.scored > 0 and isfinite(trust.wape)
     return Standing(
         attainment=_attainment(history.ledger),

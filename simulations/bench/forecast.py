@@ -172,7 +172,7 @@ def replayed(cell: Cell, cold_start: float) -> Replay:
         level=np.array([forecast.level for forecast in said]),
         attaining=np.array([forecast.attaining_rate for forecast in said]),
         sources=np.array([str(forecast.source) for forecast in said]),
-        trusted=np.array([forecast.trusted for forecast in said]),
+        trusted=np.array([forecast.trust.trusted for forecast in said]),
         microseconds=microseconds,
         start_seconds=start_seconds,
     )

@@ -15,6 +15,7 @@ from controller.core.forecasting import forecaster
 from controller.core.forecasting.candidates import Candidate
 from controller.core.forecasting.forecaster import Forecast, ForecastState
 from controller.core.forecasting.serialization import from_json, to_json
+from controller.core.forecasting.trust import judged
 
 WEEK = 7 * 86_400.0
 START = 2810 * WEEK
@@ -96,8 +97,8 @@ def test_the_first_forecast_is_persistence_with_a_margin() -> None:
     assert forecast.source is Candidate.PERSISTENCE
     assert forecast.source == "persistence"
     assert forecast.level == pytest.approx(10.0)
-    assert not forecast.trusted
-    assert forecast.reason == "0 of 500 targets scored"
+    assert not forecast.trust.trusted
+    assert forecast.trust.reason == "0 of 500 targets scored"
     assert forecast.quantiles[0] == pytest.approx(10.0, rel=0.01)
     assert 1.1 < forecast.quantiles[3] / forecast.level < 1.4
     assert forecast.at_seconds == START + 15.0 + HORIZON
@@ -160,15 +161,15 @@ def test_scheduled_jumps_are_forecast_and_chosen() -> None:
     before, quiet = seen[4 * 32 - 5], seen[4 * 20]
     for forecast in (before, quiet):
         assert forecast.source is Candidate.REGRESSION
-        assert forecast.trusted
+        assert forecast.trust.trusted
     assert before.level < 25.0
     assert before.quantiles[2] > 50.0
     assert before.persistence_quantiles[2] < 40.0
     assert quiet.quantiles[2] < 27.0
     assert 50.0 < before.attaining_rate < 80.0
-    skill = forecaster.skill(state, HORIZON)
-    assert skill[Candidate.REGRESSION].coverage[3] == pytest.approx(0.95, abs=0.02)
-    assert skill[Candidate.REGRESSION].wape < skill[Candidate.PERSISTENCE].wape
+    trust = told(state).trust
+    assert trust.coverage[3] == pytest.approx(0.95, abs=0.02)
+    assert trust.wape < judged(state.horizons[0].calibration, 0).wape
 
 
 def test_without_regression_persistence_decides() -> None:
@@ -178,7 +179,7 @@ def test_without_regression_persistence_decides() -> None:
     )
     forecast = told(state)
     assert forecast.source is Candidate.PERSISTENCE
-    assert forecast.trusted
+    assert forecast.trust.trusted
     assert np.isnan(forecast.candidates[2]).all()
 
 

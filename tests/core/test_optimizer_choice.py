@@ -103,7 +103,7 @@ def brute_force(
     bounds: tuple[Allocation, Allocation],
 ) -> float:
     """Least total price of all allocations within bounds that keep the quality budget."""
-    median = float(np.interp(0.5, np.cumsum(demand.weights), demand.rates))
+    median = demand.median
     ranges = [range(low, high + 1) for low, high in zip(*bounds, strict=True)]
     scored = choice.score(policy, fleet, demand, prices, list(product(*ranges)))
     allowed = [
@@ -187,7 +187,7 @@ def test_choice_stays_within_its_bounds(
     policy = make_policy(make_variant(max_replicas=6))
     fleet = fleet_capacity(policy.variants, policy.slo, policy.routing, MIX)
     result = choose(policy, fleet, demand, prices, ((low,), (high,)))
-    considered = [result.best.allocation, *(r.allocation for r in result.rejected)]
+    considered = [result.best.allocation, *(r.allocation for r in result.rejected())]
     assert all(low <= n <= high for (n,) in considered)
     assert len(set(considered)) == len(considered)
 

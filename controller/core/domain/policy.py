@@ -181,4 +181,4 @@ class Policy:
 
     def indices(self, role: Role) -> tuple[int, ...]:
         """Positions in ``variants`` of those with ``role``."""
-        return tuple(i for i, variant in enumerate(self.variants) if variant.role is role)
+        return tuple([i for i, variant in enumerate(self.variants) if variant.role is role])

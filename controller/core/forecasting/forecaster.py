@@ -60,8 +60,8 @@ class Forecast:
     ``persistence_quantiles`` (L,) and ``candidates`` (C, L), in the order of ``CANDIDATES``, are
     what the others say; NaN for one that cannot speak yet. ``chosen`` is the candidate the
     back-test prefers, ``attaining_rate`` the rate to provide for with which ``source`` attains the
-    target in the back-test (before one: a margin that mostly does). ``trusted`` and ``reason`` are
-    about ``quantiles``. Token means are per request, NaN while unknown.
+    target in the back-test (before one: a margin that mostly does). ``trust`` is in ``source``.
+    Token means are per request, NaN while unknown.
     """
 
     source: Candidate
@@ -74,8 +74,7 @@ class Forecast:
     persistence_quantiles: NDArray[np.float64]
     candidates: NDArray[np.float64]
     attaining_rate: float
-    trusted: bool
-    reason: str
+    trust: Trust
     prompt_tokens_mean: float
     output_tokens_mean: float
 
@@ -190,11 +189,10 @@ def forecast(
     said = np.maximum(published(raw, margin, series) - SMOOTHING, 0.0)
     chosen = CANDIDATES.index(horizon.selection.chosen)
     source, trust = chosen, judged(horizon.calibration, chosen)
-    reason = trust.reason
     # The memory of peaks is persistence on a higher base: it needs no proof of calibration.
     if CANDIDATES[chosen] is Candidate.REGRESSION and not (trust.trusted and said[chosen, 0] >= 0):
-        source, trust = 0, judged(horizon.calibration, 0)
-        reason = f"{CANDIDATES[chosen]}: {reason}"
+        reason = f"{CANDIDATES[chosen]}: {trust.reason}"
+        source, trust = 0, replace(judged(horizon.calibration, 0), reason=reason)
     return Forecast(
         source=CANDIDATES[source],
         chosen=CANDIDATES[chosen],
@@ -206,8 +204,7 @@ def forecast(
         persistence_quantiles=said[0],
         candidates=said,
         attaining_rate=_attaining_rate(horizon.selection, raw, source),
-        trusted=trust.trusted,
-        reason=reason,
+        trust=trust,
         prompt_tokens_mean=series.prompt_tokens_mean,
         output_tokens_mean=series.output_tokens_mean,
     )
@@ -226,14 +223,6 @@ def _attaining_rate(selection: Selection, raw: NDArray[np.float64], source: int)
     """The back-test's margin on what ``source`` says now."""
     at = selection.level_index if CANDIDATES[source] is Candidate.REGRESSION else 0
     return float(selection.margins[source] * (raw[source, at] - SMOOTHING))
-
-
-def skill(state: ForecastState, horizon_seconds: float) -> dict[Candidate, Trust]:
-    """Return how each candidate did lately at the tracked horizon nearest to the one given."""
-    horizon = _nearest(state.horizons, horizon_seconds)
-    if horizon is None:
-        return {}
-    return {name: judged(horizon.calibration, at) for at, name in enumerate(CANDIDATES)}
 
 
 def recent_rate(state: ForecastState, window_seconds: float) -> float:

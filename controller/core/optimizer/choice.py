@@ -5,8 +5,7 @@ miss and to degrade over the demand's distribution. Screening leaves the few wor
 """
 
 from dataclasses import dataclass
-
-import numpy as np
+from typing import NamedTuple
 
 from controller.core.domain.decision import Allocation, Reason, RejectedAlternative
 from controller.core.domain.policy import OnExhausted, Policy
@@ -21,8 +20,7 @@ SCORED_AT_MOST = 5
 EXPLAINED_AT_MOST = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """One allocation with its price and expected misses; ``total`` is the price per second."""
 
     allocation: Allocation
@@ -34,11 +32,31 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The cheapest allocation, why nothing cheaper was taken, and the nearest alternatives."""
+    """The cheapest allocation, why nothing cheaper was taken, and all that were scored.
+
+    ``degraded_allowed`` is in requests/s.
+    """
 
     best: Scored
     reason: Reason
-    rejected: tuple[RejectedAlternative, ...]
+    scored: tuple[Scored, ...]
+    degraded_allowed: float
+
+    def rejected(self) -> tuple[RejectedAlternative, ...]:
+        """The nearest alternatives, best first."""
+        others = sorted((s for s in self.scored if s is not self.best), key=lambda s: s.total)
+        return tuple(
+            RejectedAlternative(
+                allocation=s.allocation,
+                cost_per_hour=s.cost_per_hour,
+                missed_per_second=s.missed_per_second,
+                degraded_per_second=s.degraded_per_second,
+                reason=Reason.QUALITY_BUDGET_SPENT
+                if s.degraded_per_second > self.degraded_allowed
+                else Reason.CHEAPEST_WITHIN_BUDGETS,
+            )
+            for s in others[:EXPLAINED_AT_MOST]
+        )
 
 
 def choose(
@@ -54,7 +72,7 @@ def choose(
     are left out, unless the policy says ``onExhausted: Degrade`` and nothing else carries the
     demand.
     """
-    median = float(np.interp(0.5, np.cumsum(demand.weights), demand.rates))
+    median = demand.median
     degraded_allowed = prices.degraded_share_allowed * median + 1e-9
     candidates = screen(policy, fleet, demand, prices, bounds, degraded_allowed, SCORED_AT_MOST)
     scored = score(policy, fleet, demand, prices, candidates)
@@ -70,7 +88,7 @@ def choose(
     best = min(allowed, key=lambda s: (s.total, s.cost_per_hour))
     if fleet.capacity(best.allocation) < median and best.allocation == bounds[1]:
         reason = Reason.INFEASIBLE_WITHIN_LIMITS
-    return Choice(best, reason, _rejected(best, scored, degraded_allowed))
+    return Choice(best, reason, tuple(scored), degraded_allowed)
 
 
 def score(
@@ -99,22 +117,4 @@ def cost_per_hour(policy: Policy, allocation: Allocation) -> float:
             n * variant.cost_per_replica_hour
             for n, variant in zip(allocation, policy.variants, strict=True)
         ]
-    )
-
-
-def _rejected(
-    best: Scored, scored: list[Scored], degraded_allowed: float
-) -> tuple[RejectedAlternative, ...]:
-    others = sorted((s for s in scored if s is not best), key=lambda s: s.total)
-    return tuple(
-        RejectedAlternative(
-            allocation=s.allocation,
-            cost_per_hour=s.cost_per_hour,
-            missed_per_second=s.missed_per_second,
-            degraded_per_second=s.degraded_per_second,
-            reason=Reason.QUALITY_BUDGET_SPENT
-            if s.degraded_per_second > degraded_allowed
-            else Reason.CHEAPEST_WITHIN_BUDGETS,
-        )
-        for s in others[:EXPLAINED_AT_MOST]
     )

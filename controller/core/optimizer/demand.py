@@ -1,6 +1,7 @@
 """The demand a decision faces: a forecast's quantiles as a few weighted arrival rates."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 _EDGES = np.array([0.0, 0.3, 0.5, 0.65, 0.8, 0.88, 0.94, 0.97, 0.985, 0.995, 1.0])
 _MIDDLES = (_EDGES[1:] + _EDGES[:-1]) / 2.0
 _WEIGHTS = np.diff(_EDGES)
+_MEDIAN = int(_EDGES.searchsorted(0.5)) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -17,6 +19,11 @@ class DemandNodes:
 
     rates: NDArray[np.float64]
     weights: NDArray[np.float64]
+
+    @property
+    def median(self) -> float:
+        """Rate below which half of the probability lies, in requests/s."""
+        return float(self.rates[_MEDIAN])
 
     def over(self, factor: float) -> "DemandNodes":
         """The same demand in units of replicas that are ``factor`` times as fast."""
@@ -30,17 +37,19 @@ def nodes(levels: NDArray[np.float64], quantiles: NDArray[np.float64]) -> Demand
     that is known, else stays flat; above the highest it goes on exponentially, as its last two
     levels have it.
     """
-    probabilities, values = levels, quantiles
-    if levels[0] > 0.3:
-        low = np.maximum(2.0 * quantiles[0] - quantiles[1:2], 0.0)
-        probabilities = np.concatenate(([1.0 - levels[1]], levels))
-        values = np.concatenate((low, quantiles))
-    rates = np.interp(_MIDDLES, probabilities, values)
-    top = probabilities[-1]
-    beyond = top < _MIDDLES
-    if beyond.any():
-        spread = values[-1] - values[-2]
-        tail = np.log((1.0 - probabilities[-2]) / (1.0 - top))
-        steps = np.log((1.0 - top) / (1.0 - _MIDDLES[beyond]))
-        rates[beyond] = values[-1] + spread * steps / tail
-    return DemandNodes(rates, _WEIGHTS)
+    low = max(2.0 * float(quantiles[0]) - float(quantiles[1]), 0.0)
+    return DemandNodes(_reading(tuple(levels.tolist())) @ np.array([low, *quantiles]), _WEIGHTS)
+
+
+@lru_cache(maxsize=16)
+def _reading(levels: tuple[float, ...]) -> NDArray[np.float64]:
+    """What reads the rates off the mirrored value and those at ``levels``: (R, 1 + Q)."""
+    mirrored = levels[0] > 0.3
+    known = (1.0 - levels[1], *levels) if mirrored else levels
+    values = np.eye(1 + len(levels))[0 if mirrored else 1 :]
+    rates = np.stack([np.interp(_MIDDLES, known, column) for column in values.T], axis=1)
+    beyond = levels[-1] < _MIDDLES
+    tail = np.log((1.0 - levels[-2]) / (1.0 - levels[-1]))
+    steps = np.log((1.0 - levels[-1]) / (1.0 - _MIDDLES[beyond])) / tail
+    rates[beyond] = values[-1] + steps[:, None] * (values[-1] - values[-2])
+    return rates

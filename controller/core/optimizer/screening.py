@@ -45,7 +45,8 @@ class _Grid:
     ``handicap`` is the cost per second, with so much on top for those that hold a replica of no use
     that they come after all others. ``degraded_share`` of the arrivals is degraded, and of those
     beyond ``overflow_rates`` all: either of them is None where there is no such thing.
-    ``without_fallback`` are the positions of those with no more Fallbacks than they must have.
+    ``plain_capacity`` and ``plain_handicap`` are of those with no more Fallbacks than they must
+    have.
     """
 
     counts: NDArray[np.int64]
@@ -53,7 +54,8 @@ class _Grid:
     handicap: NDArray[np.float64]
     degraded_share: NDArray[np.float64] | None
     overflow_rates: NDArray[np.float64] | None
-    without_fallback: NDArray[np.intp]
+    plain_capacity: NDArray[np.float64]
+    plain_handicap: NDArray[np.float64]
 
 
 @lru_cache(maxsize=2048)
@@ -67,14 +69,16 @@ def _grid(
     counts = counts[order]
     fallbacks = [v for v, variant in enumerate(fleet.variants) if variant.role is Role.FALLBACK]
     overflows = bool(fallbacks) and fleet.routing.law is RoutingLaw.OVERFLOW
-    fewest = counts[:, fallbacks] == np.array([low[v] for v in fallbacks])
+    capacity, handicap = table.reshape(-1)[order], handicap[order]
+    plain = (counts[:, fallbacks] == np.array([low[v] for v in fallbacks])).all(axis=1)
     return _Grid(
         counts=counts,
-        capacity=table.reshape(-1)[order],
-        handicap=handicap[order],
+        capacity=capacity,
+        handicap=handicap,
         degraded_share=fleet.degraded_shares(counts) if fallbacks and not overflows else None,
         overflow_rates=fleet.overflow_rates(counts) if overflows else None,
-        without_fallback=np.flatnonzero(fewest.all(axis=1)),
+        plain_capacity=capacity[plain],
+        plain_handicap=handicap[plain],
     )
 
 
@@ -105,8 +109,8 @@ def screen(
     grid = _grid(fleet, unit_prices, *bounds)
     mean = float(demand.rates @ demand.weights)
     shortfall = _shortfall(demand, mean)
-    plain = grid.without_fallback
-    bound = (grid.handicap[plain] + prices.miss * np.interp(grid.capacity[plain], *shortfall)).min()
+    plain = grid.plain_handicap + prices.miss * np.interp(grid.plain_capacity, *shortfall)
+    bound = float(plain.min())
     bound += _CLEAR_SHARE * bound + _CLEAR_REPLICAS * max(unit_prices) / 3600.0
     end = max(int(grid.handicap.searchsorted(bound, side="right")), at_most)
     anyhow = grid.handicap[:end] + prices.miss * np.interp(grid.capacity[:end], *shortfall)

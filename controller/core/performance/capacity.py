@@ -118,7 +118,8 @@ class FleetCapacity:
             columns = self._columns.get(allocation) or self._columns_of(allocation)
             if columns:
                 log_missed[row] = np.interp(log_rates, columns[0], columns[1])
-                degraded[row] = np.interp(rates, columns[2], columns[3])
+                if len(columns) > 2:
+                    degraded[row] = np.interp(rates, columns[2], columns[3])
         return np.exp(log_missed), degraded
 
     def degraded_shares(self, counts: NDArray[np.int64]) -> Array:
@@ -220,15 +221,17 @@ class FleetCapacity:
         return RoutedFleet(variants=self.variants, slo=self.slo, routing=self.routing, mix=self.mix)
 
     def _columns_of(self, allocation: Allocation) -> tuple[Array, ...]:
-        """Log rates and log missed share there, rates and degraded share there; () if none serve.
+        """Log rates and log missed share there, rates and degraded share there.
 
+        Without the latter two where no Fallback serves, without any where nothing does.
         Laid out once, since a decision looks a handful of allocations up every tick.
         """
         curve = self._fleet.curve(allocation)
         if curve is None:
             return ()
-        degraded = curve.served[:, self._fallbacks].sum(axis=1)
-        columns = (curve.log_rates, curve.log_bad, curve.rates, degraded)
+        columns: tuple[Array, ...] = (curve.log_rates, curve.log_bad)
+        if any(allocation[v] for v in self._fallbacks):
+            columns += (curve.rates, curve.served[:, self._fallbacks].sum(axis=1))
         self._columns[allocation] = columns
         return columns
 
