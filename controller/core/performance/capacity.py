@@ -114,6 +114,7 @@ class FleetCapacity:
         log_rates = np.log(np.maximum(rates, 1e-300))
         log_missed = np.zeros((len(allocations), len(rates)))
         degraded = np.zeros(log_missed.shape)
+        self._fleet.prepare([one for one in allocations if one not in self._columns])
         for row, allocation in enumerate(allocations):
             columns = self._columns.get(allocation) or self._columns_of(allocation)
             if columns:
