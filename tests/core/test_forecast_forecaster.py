@@ -253,7 +253,7 @@ def test_the_state_survives_json() -> None:
     rates: list[float | None] = [20.0, None, 25.0, 60.0, 60.0, 20.0]
     ours, theirs = lived(state, rates, now)[-1], lived(copy, rates, now)[-1]
     np.testing.assert_array_equal(told(ours).candidates, told(theirs).candidates)
-    assert told(ours).reason == told(theirs).reason
+    assert told(ours).trust == told(theirs).trust
 
 
 @pytest.mark.parametrize(

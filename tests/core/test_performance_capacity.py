@@ -26,8 +26,9 @@ SEPARATE = Routing(law=RoutingLaw.SEPARATE, balancing=Balancing.LEAST_LOADED)
 
 KINDS = ("8b-bf16-h100", "8b-fp8-h100", "8b-bf16-a100", "8b-fp8-l40s", "70b-fp8-2xh100")
 CHAT = TokenMix.from_means(1000.0, 200.0)
-#: Share of a stricter SLO's capacity that a laxer one has at least.
-LAX = 0.95
+#: How coarse the tables are: an SLO misses so many times the share of a stricter one, at most, and
+#: this share of the load.
+LAX, SHY = 1.02, 0.99
 
 
 def slo(tpot: float = 0.05, ttft: float = 1.0, target: float = 0.99) -> Slo:
@@ -191,17 +192,20 @@ def test_more_load_misses_more(
 
 @given(KIND, MIX, st.integers(1, 40), st.floats(0.02, 0.1), st.floats(1.0, 2.0))
 @settings(max_examples=25, deadline=None)
-def test_a_laxer_slo_never_carries_less(
+def test_a_laxer_slo_misses_no_more(
     kind: str, mix: TokenMix, replicas: int, tpot: float, laxer: float
 ) -> None:
-    """Capacity does not fall when thresholds rise or the target falls.
+    """Misses at capacity do not rise with the thresholds, nor does a lower target carry less.
 
-    But for the model's error where the longest prompts hardly meet the TTFT on an idle replica.
+    Capacity itself may fall with higher thresholds where it is all but nothing, since there it is
+    set by how many are late on an idle replica.
     """
-    strict = fleet(kind, mix=mix, tpot=tpot).capacity((replicas,))
-    assert fleet(kind, mix=mix, tpot=laxer * tpot).capacity((replicas,)) >= LAX * strict
-    assert fleet(kind, mix=mix, tpot=tpot, ttft=laxer).capacity((replicas,)) >= LAX * strict
-    assert fleet(kind, mix=mix, tpot=tpot, target=0.95).capacity((replicas,)) >= LAX * strict
+    strict = fleet(kind, mix=mix, tpot=tpot)
+    rate = strict.capacity((replicas,))
+    most = LAX * strict.miss_share((replicas,), rate)
+    for looser in ({"tpot": laxer * tpot}, {"tpot": tpot, "ttft": laxer}):
+        assert fleet(kind, mix=mix, **looser).miss_share((replicas,), SHY * rate) <= most
+    assert fleet(kind, mix=mix, tpot=tpot, target=0.95).capacity((replicas,)) >= rate
 
 
 @given(KIND, MIX, st.integers(1, 40), st.floats(0.5, 2.0))
