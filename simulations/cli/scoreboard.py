@@ -18,10 +18,17 @@ from rich.progress import (
 from simulations.cli.options import BAD_INPUT, InvalidOption, ProcessesOption, check_processes, fail
 from simulations.scoreboard.document import to_document
 from simulations.scoreboard.page import render_page
-from simulations.scoreboard.run import estimate, run_suite
+from simulations.scoreboard.run import STATIC_PEAK, compared_peers, estimate, run_suite
 from simulations.scoreboard.standings import standings
 from simulations.scoreboard.store import Store
-from simulations.scoreboard.suite import Cell, InvalidSuite, cells_of, load_suite, suite_path
+from simulations.scoreboard.suite import (
+    Cell,
+    InvalidSuite,
+    SuiteSpec,
+    cells_of,
+    load_suite,
+    suite_path,
+)
 from simulations.scoreboard.sweep import Phase, Sweep
 from simulations.scoreboard.sweep import Progress as Told
 from simulations.scoreboard.table import markdown, print_scoreboard
@@ -36,6 +43,14 @@ def scoreboard(
     ] = Path("out/scoreboard"),
     cell: Annotated[
         list[str] | None, typer.Option("--cell", help="Only this cell; may be given several times.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            help="A brief look: only this peer beside steelyard, untuned and without ablations; "
+            "may be given several times.",
+        ),
     ] = None,
     processes: ProcessesOption = -1,
     trust: Annotated[
@@ -52,7 +67,7 @@ def scoreboard(
     try:
         check_processes(processes)
         section = "" if trust is None else trust_section_html(_trusted(trust))
-        spec = load_suite(suite_path(suite))
+        spec = _asked(load_suite(suite_path(suite)), policy)
         chosen = _chosen(cells_of(spec), cell)
         left_out = {one.name: one.missing for one in chosen if one.missing is not None}
         ready = [one for one in chosen if one.missing is None]
@@ -86,6 +101,19 @@ def _trusted(path: Path) -> TrustDocument:
         raise InvalidOption(
             f"--trust: {path} cannot be read; give a file written by steelyard-sim trust --json"
         ) from error
+
+
+def _asked(spec: SuiteSpec, names: list[str] | None) -> SuiteSpec:
+    """The suite, or a brief one of these peers."""
+    if not names:
+        return spec
+    known = [peer.name for peer in compared_peers(spec)]
+    for name in names:
+        if name not in known:
+            raise InvalidOption(f"--policy: no peer {name}; choose from {', '.join(known)}")
+    left_out = sorted(set(known).difference(names, {STATIC_PEAK}))
+    brief = {"tuned": False, "ablations": False, "hindsight": ()}
+    return spec.model_copy(update={"without": (*spec.without, *left_out), **brief})
 
 
 def _chosen(cells: tuple[Cell, ...], names: list[str] | None) -> list[Cell]:

@@ -10,13 +10,15 @@ from simulations.peers.peer import Peer
 from simulations.peers.registry import peers
 from simulations.policies import COMPARED
 from simulations.scoreboard.job import Job, plan_jobs
-from simulations.scoreboard.suite import Cell, SuiteSpec
+from simulations.scoreboard.suite import Cell, InvalidSuite, SuiteSpec
 from simulations.scoreboard.sweep import Phase, Sweep
 from simulations.scoreboard.tuning import KEPT_SHARE, RUNGS, settings_of, tuned
 
 #: Seconds that a day of one policy at 20 replicas takes, of which a tenth is there for any replay:
 #: what the announcement before a sweep reckons with.
 SECONDS_PER_DAY = 5.0
+#: The fleet that positions are reckoned from; a sweep of a few peers has it too.
+STATIC_PEAK = "static-peak"
 _DAY = 86_400.0
 
 
@@ -29,7 +31,11 @@ class Outcome:
 
 
 def compared_peers(suite: SuiteSpec) -> tuple[Peer, ...]:
-    """The peers that take part."""
+    """The peers that take part; raises ``InvalidSuite`` where one that is left out is unknown."""
+    known = [peer.name for peer in peers()]
+    for name in suite.without:
+        if name not in known:
+            raise InvalidSuite(f"without: no peer {name}; choose from {', '.join(known)}")
     return tuple(peer for peer in peers() if peer.name not in suite.without)
 
 

@@ -14,7 +14,7 @@ from simulations.own import OWN
 from simulations.peers.registry import peers
 from simulations.scoreboard.front import Front
 from simulations.scoreboard.row import INTEGRALITY, LOWER_BOUND, REFERENCE_PLAN, TEST
-from simulations.scoreboard.run import Outcome
+from simulations.scoreboard.run import STATIC_PEAK, Outcome
 from simulations.scoreboard.suite import Cell, SuiteSpec
 from simulations.scoreboard.tuning import settings_of
 
@@ -141,7 +141,7 @@ class _Scored:
                 cost, by = row["cost"], name
         known = {
             name: None if row is None else float(row["cost"])
-            for name in (LOWER_BOUND, INTEGRALITY, "static-peak")
+            for name in (LOWER_BOUND, INTEGRALITY, STATIC_PEAK)
             for row in (self._rows.get(name),)
         }
         return CellFigures(
@@ -149,7 +149,7 @@ class _Scored:
             plan_cost=cost,
             plan_by=by,
             bound_cost=known[LOWER_BOUND],
-            static_peak_cost=known["static-peak"],
+            static_peak_cost=known[STATIC_PEAK],
             integrality_cost=known[INTEGRALITY],
             front=self._front,
         )

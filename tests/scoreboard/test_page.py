@@ -21,9 +21,9 @@ KEPT = {"hpa-queue", "static-peak"}
 FEW = [known.name for known in peers() if known.name not in KEPT]
 
 
-def ran(suite: Path, out: Path) -> str:
+def ran(suite: Path, out: Path, *options: str) -> str:
     """What the command prints that runs this suite into a folder."""
-    arguments = ["scoreboard", str(suite), "--out", str(out), "--processes", "2"]
+    arguments = ["scoreboard", str(suite), "--out", str(out), "--processes", "2", *options]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     return result.output
@@ -34,8 +34,10 @@ def ran(suite: Path, out: Path) -> str:
     reason="NO CHROMIUM: the page was NOT opened; install it: apt-get install chromium",
 )
 def test_the_page_of_a_real_run_opens_and_drills_down(write_suite: Write, tmp_path: Path) -> None:
-    """Headline, plots and cells are drawn; a click on a cell lists every policy in it."""
-    suite, out = write_suite(without=FEW, tuned=False, ablations=True), tmp_path / "out"
+    """A click on a cell lists every policy in it; texts of others are shown and never run."""
+    attack = "</script><script>console.error('run')</script>"
+    suite = write_suite(without=FEW, tuned=False, ablations=True, description=attack)
+    out = tmp_path / "out"
     printed = ran(suite, out)
     assert "CPU-hours" in printed
     assert re.search(r"steelyard +. of 1", printed), printed
@@ -53,6 +55,7 @@ def test_the_page_of_a_real_run_opens_and_drills_down(write_suite: Write, tmp_pa
         }
         assert drawn["pareto"] >= 4
         assert drawn["regret"] >= 6
+        assert attack in page.inner_text("body")
         page.locator("tr[data-cell=small]").click()
         rows = page.locator("#drill tbody tr").all_inner_texts()
         browser.close()
@@ -62,13 +65,15 @@ def test_the_page_of_a_real_run_opens_and_drills_down(write_suite: Write, tmp_pa
     assert any(row.startswith("steelyard\t") for row in rows)
 
 
-def test_a_name_cannot_break_the_page(write_suite: Write, tmp_path: Path) -> None:
-    """Texts of others are shown as they are, never run."""
-    attack = "</script><script>alert(1)</script>"
-    suite, out = write_suite(without=FEW, tuned=False, description=attack), tmp_path / "out"
-    ran(suite, out)
-    assert attack not in (out / "scoreboard.html").read_text()
-    assert attack in json.loads((out / "scoreboard.json").read_text())["description"]
+def test_a_brief_look_is_at_the_peers_that_are_named(write_suite: Write, tmp_path: Path) -> None:
+    """Beside steelyard and the static peak; nothing is tuned or taken away."""
+    out = tmp_path / "out"
+    ran(write_suite(ablations=True), out, "--policy", "hpa-queue")
+    document = json.loads((out / "scoreboard.json").read_text())
+    told = {row["name"] for row in document["standings"] if row["family"] != "own"}
+    assert told == {"hpa-queue", "static-peak"}
+    assert {row["kind"] for row in document["standings"]} == {"default"}
+    assert "hold" not in {regret["cause"] for regret in document["regrets"]}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +81,7 @@ def test_a_name_cannot_break_the_page(write_suite: Write, tmp_path: Path) -> Non
     [
         (["scoreboard", "quik"], "no file quik"),
         (["scoreboard", "quick", "--cell", "nowhere"], "no cell nowhere; choose from"),
+        (["scoreboard", "quick", "--policy", "nobody"], "--policy: no peer nobody; choose from"),
         (["scoreboard", "quick", "--processes", "0"], "--processes: found 0"),
         (["scoreboard", "quick", "--trust", "nowhere.json"], "--trust: nowhere.json cannot be"),
     ],
@@ -85,3 +91,10 @@ def test_a_wrong_command_says_what_to_write(arguments: list[Any], message: str) 
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_a_peer_that_is_left_out_must_exist(write_suite: Write) -> None:
+    """A name misspelt in the suite is told, and does not leave the peer in."""
+    result = CliRunner().invoke(app, ["scoreboard", str(write_suite(without=["hpa-quue"]))])
+    assert result.exit_code == 2
+    assert "without: no peer hpa-quue; choose from" in result.output
