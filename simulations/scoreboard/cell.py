@@ -109,9 +109,10 @@ class CellSpec(Part):
             changed["peakReplicas"] = self.fleet
             for variant in spec["variants"]:
                 variant["maxReplicas"] = max(_LEAST_MAXIMUM, ceil(2 * self.fleet))
+        for name, own in self.replicas.items():
+            truth.setdefault(name, {}).update(own)
         for variant in spec["variants"]:
             own = truth.setdefault(variant["name"], {})
-            own.update(self.replicas.get(variant["name"], {}))
             if not self.queue_limit:
                 own["queueLimit"] = None
             if self.declared_slowness is not None:

@@ -93,6 +93,10 @@ def test_a_warm_twin_stays_warm_whatever_a_cold_start_takes() -> None:
             {"cells": [{"scenario": "morning", "training": [100, 300], "test": [200, 400]}]},
             "must end before the test begins",
         ),
+        (
+            {"cells": [{"scenario": "morning", "replicas": {"bf17": {"queueLimit": 9}}}]},
+            r"replicas\.bf17: no variant .*write one of bf16",
+        ),
     ],
 )
 def test_a_wrong_suite_says_what_and_where(
